@@ -1,2 +1,22 @@
 //! Tidelock: AWS Secrets Manager for any Kubernetes cluster.
 //! The map of the rooms and who may import whom is in `ARCHITECTURE.md`; `tidy.rs` enforces it.
+
+pub mod access;
+pub mod api;
+pub mod cli;
+pub mod cluster;
+pub mod controller;
+pub mod crd;
+pub mod inject;
+pub mod keeper;
+pub mod kms;
+pub mod node;
+pub mod pki;
+pub mod projection;
+pub mod rotation;
+pub mod rotator;
+pub mod seal;
+pub mod secret;
+pub mod store;
+pub mod webhook;
+pub mod wire;

@@ -1,0 +1,2 @@
+//! PURE. Who may do what: identity, RBAC answer and grants in, `Authorized` (a witness) or a refusal out.
+//! Must not ask anybody anything: the answers of the cluster come in as arguments.

@@ -1,0 +1,2 @@
+//! SHELL. Loops over Kubernetes objects, per kind: observe, decide, apply, report.
+//! Must not import another shell.

@@ -1,0 +1,2 @@
+//! Encryption: sealing and opening of versions, MACs of rows, chain of the audit, comparison in constant time.
+//! The only room that imports `aws_lc_rs`. Must not do I/O.

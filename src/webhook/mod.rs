@@ -1,0 +1,2 @@
+//! SHELL. AdmissionReviews in and out, around `inject`.
+//! Must not read secrets.

@@ -1,0 +1,2 @@
+//! What node, agent, relay and CLI need to speak to the server: messages, and clients of the API.
+//! Must not import store, kms, seal or keeper.

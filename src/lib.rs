@@ -21,3 +21,6 @@ pub mod secret;
 pub mod store;
 pub mod webhook;
 pub mod wire;
+
+#[cfg(test)]
+mod tidy;

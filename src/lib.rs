@@ -22,3 +22,6 @@ pub mod serve;
 pub mod store;
 pub mod webhook;
 pub mod wire;
+
+#[cfg(test)]
+mod tidy;

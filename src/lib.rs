@@ -4,6 +4,7 @@
 pub mod access;
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod controller;
 pub mod crd;
@@ -17,6 +18,10 @@ pub mod rotation;
 pub mod rotator;
 pub mod seal;
 pub mod secret;
+pub mod serve;
 pub mod store;
 pub mod webhook;
 pub mod wire;
+
+#[cfg(test)]
+mod tidy;

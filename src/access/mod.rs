@@ -1,2 +1,8 @@
 //! PURE. Who may do what: identity, RBAC answer and grants in, `Authorized` (a witness) or a refusal out.
 //! Must not ask anybody anything: the answers of the cluster come in as arguments.
+
+mod operation;
+mod principal;
+
+pub use operation::Operation;
+pub use principal::{PodIdentity, Principal, ServiceAccount};

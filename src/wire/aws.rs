@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 mod message;
 
 pub use message::{
-    DescribeSecret, Empty, GetRandomPassword, GetSecretValue, PutSecretValue, RandomPassword, SecretDescription,
-    SecretText, SecretValue, UpdateSecretVersionStage,
+    DescribeSecret, Empty, GetRandomPassword, GetSecretValue, PutSecretValue, RandomPassword,
+    SecretDescription, SecretText, SecretValue, UpdateSecretVersionStage,
 };
 
 pub const TARGET: &str = "x-amz-target";
@@ -62,7 +62,9 @@ impl std::fmt::Debug for Token {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    #[error("the server's address `{0}` is not right: write https://<host>:<port>, or http:// for this machine")]
+    #[error(
+        "the server's address `{0}` is not right: write https://<host>:<port> with a CA file, or http://127.0.0.1:<port> without"
+    )]
     Endpoint(String),
     #[error("the CA file {path} cannot be used: {why}")]
     Trust { path: String, why: String },
@@ -107,24 +109,22 @@ pub struct Api {
 /// An answer as it came, for those who pass it on.
 pub struct Answer {
     pub status: StatusCode,
-    /// The type of an error without its namespace, from header or body.
     pub headers: http::HeaderMap,
     pub body: Zeroizing<Vec<u8>>,
 }
 
 impl Api {
-    /// `ca_file` holds the PEM certificates that the server's must descend from, and no others are trusted.
+    /// `ca_file` holds the PEM certificates that the server's must descend from; no others are trusted.
     pub fn new(endpoint: &str, ca_file: Option<&Path>, credential: Credential) -> Result<Self, CallError> {
         let bad = || CallError::Endpoint(endpoint.to_owned());
         let endpoint: Uri = endpoint.parse().map_err(|_| bad())?;
         let local = matches!(endpoint.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
-        match endpoint.scheme_str() {
-            Some("https") => {}
+        let roots = match (endpoint.scheme_str(), ca_file) {
+            (Some("https"), Some(path)) => trust(path)?,
             // A token or value never crosses a network in the open.
-            Some("http") if local => {}
+            (Some("http"), None) if local => rustls::RootCertStore::empty(),
             _ => return Err(bad()),
-        }
-        let roots = ca_file.map_or_else(|| Ok(rustls::RootCertStore::empty()), trust)?;
+        };
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
@@ -154,7 +154,9 @@ impl Api {
 
     /// Calls an operation by its AWS name and reads the answer.
     pub async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
-        &self, operation: &'static str, request: &Q,
+        &self,
+        operation: &'static str,
+        request: &Q,
     ) -> Result<A, CallError> {
         let body = written(request).ok_or(CallError::TooLong)?;
         let target = HeaderValue::from_str(&format!("{TARGET_PREFIX}{operation}"))
@@ -285,9 +287,6 @@ fn trust(path: &Path) -> Result<rustls::RootCertStore, CallError> {
     }
     Ok(roots)
 }
-
-/// The body type that servers hand to `collect`.
-pub type IncomingBody = Incoming;
 
 #[cfg(test)]
 mod tests;

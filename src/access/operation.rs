@@ -41,6 +41,25 @@ impl Operation {
         }
     }
 
+    /// The action as AWS calls it; a projection, which AWS has not, reads as the value's reading does.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Reveal | Self::Project => "GetSecretValue",
+            Self::Put => "PutSecretValue",
+            Self::MoveStage => "UpdateSecretVersionStage",
+            Self::Rotate => "RotateSecret",
+            Self::CancelRotation => "CancelRotateSecret",
+            Self::ReadPolicy => "GetResourcePolicy",
+            Self::WritePolicy => "PutResourcePolicy",
+            Self::Restore => "RestoreSecret",
+            Self::Describe => "DescribeSecret",
+            Self::List => "ListSecrets",
+            Self::Create => "CreateSecret",
+            Self::Update => "UpdateSecret",
+            Self::Delete => "DeleteSecret",
+        }
+    }
+
     /// The subresource of `managedsecrets` that the verb is asked on.
     pub fn subresource(self) -> Option<&'static str> {
         match self {

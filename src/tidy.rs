@@ -45,6 +45,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("aws_lc_rs::", &["seal"]),
     ("rusqlite::", &["store"]),
     ("rcgen::", &["pki"]),
+    ("x509_parser::", &["pki"]),
     ("kube::", &["cluster", "crd", "controller", "webhook", "cli", "server", "main"]),
     ("tonic::", &["wire", "api", "node", "serve", "server"]),
     ("warp::", &["api", "webhook", "rotator", "serve", "server"]),

@@ -1,3 +1,5 @@
+//! The accept loop with real sockets and real TLS clients. Must not sleep: every wait is for something, with a deadline.
+
 use std::convert::Infallible;
 use std::future::Future;
 

@@ -125,6 +125,8 @@ pub struct RotationRecord {
     pub state: RotationState,
     pub step: Option<String>,
     pub attempt: u32,
+    /// Failed attempts since the rotation began or was resumed after it had given up.
+    pub failures: u32,
     pub jobs: Vec<JobRecord>,
     pub begun_at: Timestamp,
     pub ended_at: Option<Timestamp>,

@@ -5,12 +5,14 @@ mod events;
 mod lease;
 mod pods;
 mod rights;
+mod rotation_pod;
 mod tokens;
 
 pub use events::{EventKind, EventPublisher, EventSender};
 pub use lease::{Elector, LeaseHold, LeaseSettings, LeaseTrouble, StorePosition};
-pub use pods::{MountClaim, PodPresence, PodReader, PodRefused};
+pub use pods::{DRIVER, MountClaim, PodPresence, PodReader, PodRefused};
 pub use rights::AccessReviews;
+pub use rotation_pod::{ATTEMPT_LABEL, ROTATION_LABEL};
 pub use tokens::{TokenRefused, TokenReviewer};
 
 use std::time::Duration;

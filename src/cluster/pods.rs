@@ -95,7 +95,7 @@ impl PodReader {
         Ok(if same { PodPresence::There } else { PodPresence::Gone })
     }
 
-    async fn pod(&self, namespace: &str, name: &str) -> Result<Option<Pod>, PodRefused> {
+    pub(super) async fn pod(&self, namespace: &str, name: &str) -> Result<Option<Pod>, PodRefused> {
         if !is_object_name(namespace) || !is_object_name(name) {
             return Ok(None);
         }

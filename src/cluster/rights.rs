@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
 use kube::{Api, Client, api::PostParams};
 
-use super::within;
+use super::{PodReader, within};
 use crate::access::{Operation, Principal, RbacAnswer};
 use crate::clock::Clock;
+use crate::keeper::{Rights, RotationJob};
 use crate::secret::Name;
 
 /// How long an answer stands. Part of the promised bound on how late a revocation bites.
@@ -24,6 +26,7 @@ const ANSWERS_MAX: usize = 8192;
 /// The authorizer of the cluster, with answers remembered for a few seconds.
 pub struct AccessReviews {
     reviews: Api<SubjectAccessReview>,
+    pods: PodReader,
     clock: Arc<dyn Clock>,
     answers: Mutex<HashMap<Question, (RbacAnswer, Instant)>>,
 }
@@ -42,26 +45,8 @@ struct Question {
 
 impl AccessReviews {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Self { reviews: Api::all(client), clock, answers: Mutex::default() }
-    }
-
-    /// What RBAC says. Only an account of the cluster can be asked about, and only a name that lies in a namespace.
-    pub async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer {
-        let Some(question) = Question::of(who, operation, name) else {
-            return RbacAnswer::Denied;
-        };
-        if let Some(answer) = self.remembered(&question) {
-            return answer;
-        }
-        let asked_at = self.clock.monotonic();
-        match within(self.reviews.create(&PostParams::default(), &question.review())).await {
-            Ok(review) => {
-                let answer = answer(review.status);
-                self.remember(question, &answer, asked_at);
-                answer
-            }
-            Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
-        }
+        let pods = PodReader::new(client.clone());
+        Self { reviews: Api::all(client), pods, clock, answers: Mutex::default() }
     }
 
     fn remembered(&self, question: &Question) -> Option<RbacAnswer> {
@@ -83,6 +68,32 @@ impl AccessReviews {
             }
         }
         answers.insert(question, (answer.clone(), asked_at));
+    }
+}
+
+#[async_trait]
+impl Rights for AccessReviews {
+    /// Only an account of the cluster can be asked about, and only a name that lies in a namespace.
+    async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer {
+        let Some(question) = Question::of(who, operation, name) else {
+            return RbacAnswer::Denied;
+        };
+        if let Some(answer) = self.remembered(&question) {
+            return answer;
+        }
+        let asked_at = self.clock.monotonic();
+        match within(self.reviews.create(&PostParams::default(), &question.review())).await {
+            Ok(review) => {
+                let answer = answer(review.status);
+                self.remember(question, &answer, asked_at);
+                answer
+            }
+            Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
+        }
+    }
+
+    async fn rotation_job(&self, who: &Principal) -> Option<RotationJob> {
+        self.pods.rotation_job(who).await
     }
 }
 

@@ -1,3 +1,5 @@
+//! What a candidate does with the Lease as it stands, and the position noted on it. Must not talk to a cluster.
+
 use super::*;
 use crate::clock::SystemClock;
 

@@ -33,6 +33,7 @@ pub struct Observed<'a> {
     pub schedule: Option<&'a Schedule>,
     pub basis: Basis,
     pub retries: Retries,
+    /// Nothing begins by schedule. What has begun is finished, and who asks expressly is answered.
     pub suspend: bool,
     pub rotate_immediately: bool,
     /// The token of the annotation `tidelock.dev/rotate`, and the one that the journal says was answered last.
@@ -163,11 +164,11 @@ pub fn next_rotation(observed: &Observed<'_>, now: Timestamp) -> Option<Timestam
 }
 
 fn begin_or_wait(observed: &Observed<'_>, now: Timestamp) -> Plan {
-    if observed.suspend {
-        return Plan::Nothing { until: None };
-    }
     if was_asked(observed) {
         return Plan::Begin { reason: Reason::Requested };
+    }
+    if observed.suspend {
+        return Plan::Nothing { until: None };
     }
     if observed.rotate_immediately && observed.basis.last_rotation.is_none() {
         return Plan::Begin { reason: Reason::Immediate };
@@ -197,7 +198,7 @@ fn between_attempts(observed: &Observed<'_>, unfinished: Unfinished, next: u32, 
     }
     let has_failed = unfinished.failures > 0 || unfinished.gave_up.is_some();
     // A request while the first attempt is still to start waits for its end, and then has a rotation of its own.
-    if has_failed && was_asked(observed) && !observed.suspend {
+    if has_failed && was_asked(observed) {
         return Plan::Resume { reason: Reason::Requested };
     }
     if unfinished.gave_up.is_some() {

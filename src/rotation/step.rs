@@ -49,6 +49,9 @@ impl std::str::FromStr for Step {
     }
 }
 
+const LIMIT_MAX: u32 = 20;
+const WAIT_SECONDS_MAX: i64 = 24 * 3600;
+
 /// How often a failed attempt is made again before the rotation gives up, and how long it waits before each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
@@ -59,12 +62,14 @@ pub struct Retries {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetriesError {
-    #[error("retries.limit {0} is too many: 0 to 100")]
-    Limit(u32),
+    #[error("retries.limit {0} is not right: 0 to 20")]
+    Limit(i32),
     #[error(
-        "retries.backoff `{0}`: write the first and the longest wait, such as 30s..1h (from 1s to 24h, with s, m or h)"
+        "retries.backoff.{field} `{found}`: write a length of time from 1s to 24h, such as 30s, 5m or 1h30m"
     )]
-    Backoff(String),
+    Backoff { field: &'static str, found: String },
+    #[error("retries.backoff: min is longer than max; exchange them")]
+    Order,
 }
 
 impl Default for Retries {
@@ -78,24 +83,38 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// Parses the fields of `spec.retries`; what is left out is `5` and `30s..1h`.
-    pub fn parse(limit: Option<u32>, backoff: Option<&str>) -> Result<Self, RetriesError> {
+    /// Parses the fields of `spec.retries`; what is left out is 5, `30s` and `1h`.
+    pub fn parse(limit: Option<i32>, min: Option<&str>, max: Option<&str>) -> Result<Self, RetriesError> {
         let default = Self::default();
-        let limit = limit.unwrap_or(default.limit);
-        if limit > 100 {
-            return Err(RetriesError::Limit(limit));
+        let limit = match limit {
+            None => default.limit,
+            Some(limit) => {
+                let right = u32::try_from(limit).ok().filter(|limit| *limit <= LIMIT_MAX);
+                right.ok_or(RetriesError::Limit(limit))?
+            }
+        };
+        let backoff_first = min.map_or(Ok(default.backoff_first), |text| wait("min", text))?;
+        // A first wait beyond the default's longest is a longest wait too.
+        let backoff_most = match max {
+            Some(text) => wait("max", text)?,
+            None => default.backoff_most.max(backoff_first),
+        };
+        if backoff_first > backoff_most {
+            return Err(RetriesError::Order);
         }
-        let Some(text) = backoff else { return Ok(Self { limit, ..default }) };
-        let (backoff_first, backoff_most) = text
-            .split_once("..")
-            .and_then(|(first, most)| Some((wait(first)?, wait(most)?)))
-            .filter(|(first, most)| first <= most)
-            .ok_or_else(|| RetriesError::Backoff(text.to_owned()))?;
         Ok(Self { limit, backoff_first, backoff_most })
     }
 
     pub fn limit(&self) -> u32 {
         self.limit
+    }
+
+    pub fn backoff_min(&self) -> String {
+        shown(self.backoff_first)
+    }
+
+    pub fn backoff_max(&self) -> String {
+        shown(self.backoff_most)
     }
 
     /// Whether so many failed attempts are the end.
@@ -111,35 +130,39 @@ impl Retries {
     }
 }
 
-impl std::fmt::Display for Retries {
-    /// The wording of `status.effective`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (first, most) = (self.backoff_first.as_secs(), self.backoff_most.as_secs());
-        write!(f, "{}..{}", Seconds(first), Seconds(most))
-    }
-}
-
-struct Seconds(i64);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            seconds if seconds % 3600 == 0 => write!(f, "{}h", seconds / 3600),
-            seconds if seconds % 60 == 0 => write!(f, "{}m", seconds / 60),
-            seconds => write!(f, "{seconds}s"),
-        }
-    }
-}
-
-fn wait(text: &str) -> Option<SignedDuration> {
-    let (digits, unit_seconds) = [('s', 1), ('m', 60), ('h', 3600)]
+/// A length of time in hours, minutes and seconds, as `status.effective` shows it.
+fn shown(length: SignedDuration) -> String {
+    let seconds = length.as_secs();
+    [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')]
         .into_iter()
-        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
-    if digits.len() > 6 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect()
+}
+
+fn wait(field: &'static str, text: &str) -> Result<SignedDuration, RetriesError> {
+    length(text)
+        .filter(|seconds| (1..=WAIT_SECONDS_MAX).contains(seconds))
+        .map(SignedDuration::from_secs)
+        .ok_or_else(|| RetriesError::Backoff { field, found: text.to_owned() })
+}
+
+fn length(text: &str) -> Option<i64> {
+    let mut seconds = 0i64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let unit_seconds = match rest.as_bytes().get(digits)? {
+            b's' => 1,
+            b'm' => 60,
+            b'h' => 3600,
+            _ => return None,
+        };
+        let count: i64 = rest[..digits].parse().ok()?;
+        seconds = seconds.checked_add(count.checked_mul(unit_seconds)?)?;
+        rest = &rest[digits + 1..];
     }
-    let seconds = digits.parse::<i64>().ok()?.checked_mul(unit_seconds)?;
-    (1..=86_400).contains(&seconds).then(|| SignedDuration::from_secs(seconds))
+    Some(seconds)
 }
 
 #[cfg(test)]
@@ -148,7 +171,7 @@ mod tests {
 
     #[test]
     fn each_wait_is_twice_the_one_before_up_to_the_longest() {
-        let retries = Retries::parse(Some(9), Some("30s..5m")).unwrap();
+        let retries = Retries::parse(Some(9), Some("30s"), Some("5m")).unwrap();
         let failed: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let waits: Vec<_> = (1..=6)
             .map(|failures| retries.retry_at(failures, failed).duration_since(failed).as_secs())
@@ -159,38 +182,39 @@ mod tests {
 
     #[test]
     fn a_limit_of_none_allows_one_attempt() {
-        let retries = Retries::parse(Some(0), None).unwrap();
+        let retries = Retries::parse(Some(0), None, None).unwrap();
         assert!(!retries.are_used_up(0));
         assert!(retries.are_used_up(1));
     }
 
     #[test]
-    fn backoff_is_shown_as_it_is_written() {
-        for text in ["30s..1h", "1m..90m", "1s..24h"] {
-            let shown = Retries::parse(None, Some(text)).unwrap().to_string();
-            assert_eq!(Retries::parse(None, Some(&shown)), Retries::parse(None, Some(text)));
-        }
-        assert_eq!(Retries::default().to_string(), "30s..1h");
+    fn waits_are_shown_as_they_are_written() {
+        let retries = Retries::parse(None, Some("1h30m"), Some("5h0m1s")).unwrap();
+        assert_eq!((retries.backoff_min().as_str(), retries.backoff_max().as_str()), ("1h30m", "5h1s"));
+        let default = Retries::parse(None, None, None).unwrap();
+        assert_eq!(default, Retries::default());
+        assert_eq!(
+            (default.limit(), default.backoff_min().as_str(), default.backoff_max().as_str()),
+            (5, "30s", "1h")
+        );
+    }
+
+    #[test]
+    fn a_first_wait_beyond_the_default_longest_stays_as_it_is() {
+        assert_eq!(Retries::parse(None, Some("2h"), None).unwrap().backoff_max(), "2h");
     }
 
     #[test]
     fn wrong_retries_are_refused_with_what_is_right() {
-        for text in [
-            "",
-            "30s",
-            "1h..30s",
-            "0s..1h",
-            "1s..25h",
-            "30..60",
-            "-1s..1h",
-            "1d..2d",
-            "1s...2s",
-            "9999999s..1h",
-        ] {
-            let error = Retries::parse(None, Some(text)).unwrap_err().to_string();
-            assert!(error.contains("such as 30s..1h"), "{text}: {error}");
+        for text in
+            ["", "0s", "25h", "30", "-1s", "1d", "s", "1s2", "99999999999999999999s", "9223372036854775807h"]
+        {
+            let error = Retries::parse(None, Some(text), None).unwrap_err().to_string();
+            assert!(error.contains("backoff.min") && error.contains("such as 30s"), "{text}: {error}");
         }
-        assert!(Retries::parse(Some(101), None).unwrap_err().to_string().contains("0 to 100"));
+        assert_eq!(Retries::parse(None, Some("2m"), Some("1m")), Err(RetriesError::Order));
+        assert_eq!(Retries::parse(Some(21), None, None), Err(RetriesError::Limit(21)));
+        assert_eq!(Retries::parse(Some(-1), None, None), Err(RetriesError::Limit(-1)));
     }
 
     #[test]

@@ -132,12 +132,13 @@ fn rotate_immediately_acts_once_before_any_rotation() {
 }
 
 #[test]
-fn while_suspended_nothing_begins_and_the_request_keeps() {
+fn while_suspended_nothing_begins_but_by_request() {
     let schedule = sundays();
-    let observed = Observed { suspend: true, asked: Some("a"), rotate_immediately: true, ..idle(&schedule) };
+    let mut observed = Observed { suspend: true, rotate_immediately: true, ..idle(&schedule) };
+    observed.basis.last_rotation = None;
     assert_eq!(decide(&observed, in_window()), Plan::Nothing { until: None });
     assert_eq!(next_rotation(&observed, in_window()), None);
-    let observed = Observed { suspend: false, ..observed };
+    let observed = Observed { asked: Some("a"), ..observed };
     assert_eq!(decide(&observed, in_window()), Plan::Begin { reason: Reason::Requested });
 }
 
@@ -249,11 +250,11 @@ fn a_rotation_that_gave_up_is_resumed_in_the_next_window_and_not_in_the_same() {
 }
 
 #[test]
-fn a_rotation_that_gave_up_is_resumed_on_request_unless_suspended() {
+fn a_rotation_that_gave_up_is_resumed_on_request_and_not_by_schedule_while_suspended() {
     let schedule = sundays();
     let observed = Observed { asked: Some("a"), ..given_up(&schedule) };
     assert_eq!(decide(&observed, between_windows()), Plan::Resume { reason: Reason::Requested });
-    let observed = Observed { suspend: true, ..observed };
+    let observed = Observed { suspend: true, asked: None, ..observed };
     assert_eq!(decide(&observed, at("2026-03-08T05:30:00Z")), Plan::Nothing { until: None });
 }
 
@@ -320,8 +321,14 @@ proptest! {
         let plan = decide(&observed, now);
         prop_assert_eq!(plan, decide(&observed, now));
         match plan {
-            Plan::Begin { .. } => prop_assert!(unfinished.is_none() && !suspend, "one rotation at a time"),
-            Plan::Resume { .. } => prop_assert!(unfinished.is_some() && !suspend),
+            Plan::Begin { reason } => {
+                prop_assert!(unfinished.is_none(), "one rotation at a time");
+                prop_assert!(!suspend || reason == Reason::Requested);
+            }
+            Plan::Resume { reason } => {
+                prop_assert!(unfinished.is_some());
+                prop_assert!(!suspend || reason == Reason::Requested);
+            }
             Plan::StartJob { .. } => {
                 let unfinished = unfinished.unwrap();
                 prop_assert!(matches!(unfinished.attempt, Attempt::Between { .. }), "one Job at a time");

@@ -355,6 +355,9 @@ fn day_text(fields: &str) -> &str {
 }
 
 proptest! {
+    // Each case parses a schedule, which measures 800 windows.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn windows_follow_each_other_on_the_days_and_hours_named(
         hours in hours(), days in day_fields(), zone in zones(), start in 1_700_000_000i64..2_500_000_000,

@@ -18,6 +18,10 @@ pub mod rotation;
 pub mod rotator;
 pub mod seal;
 pub mod secret;
+pub mod serve;
 pub mod store;
 pub mod webhook;
 pub mod wire;
+
+#[cfg(test)]
+mod tidy;

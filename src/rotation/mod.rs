@@ -1,2 +1,18 @@
-//! PURE. When a rotation is due and what its next step is: `decide(observed, now) -> Plan`.
-//! Must not do I/O or read the time.
+//! When a secret rotates, and what to do next about a rotation: schedules in AWS's grammar, windows, and the
+//! step machine.
+//!
+//! Pure: no clock, no randomness, no files (time zones come from the table compiled into the program), no
+//! Kubernetes. The controller observes, this room decides, the controller applies.
+
+mod cron;
+mod decide;
+mod job;
+mod schedule;
+mod step;
+mod window;
+
+pub use decide::{Attempt, JobState, Observed, Pending, Plan, Reason, Unfinished, decide, next_rotation};
+pub use job::{FinishedJob, job_name, surplus_jobs};
+pub use schedule::{Basis, Schedule, ScheduleError};
+pub use step::{Retries, RetriesError, Step};
+pub use window::Window;

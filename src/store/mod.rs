@@ -1,2 +1,51 @@
 //! PORT. Where sealed versions, stages, origins, rotations, receipts and the audit are kept; its adapters.
 //! Must never see an open value: it takes `Sealed`.
+
+mod error;
+mod record;
+
+pub use error::StoreError;
+pub use record::*;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::secret::{Arn, Name, VersionId};
+
+/// A store of one installation. Every write is one transaction; a write that was acknowledged survives any crash.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// What this store was made for; `None` before the very first start has begun.
+    async fn installation(&self) -> Result<Option<Installation>, StoreError>;
+
+    /// Makes the caller the one writer: later batches of earlier epochs fail with `Fenced`.
+    async fn raise_epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// Epoch and sequence of the newest commit, to tell a store that was put back from an older copy.
+    async fn position(&self) -> Result<Position, StoreError>;
+
+    /// The newest time in any record that was ever written, to notice a clock that lags behind the store.
+    async fn newest_record_at(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Writes all of the batch or nothing. Batches that wait together share one flush to disk.
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError>;
+
+    async fn secret(&self, arn: &Arn) -> Result<Option<SecretRecord>, StoreError>;
+    async fn secret_named(&self, name: &Name) -> Result<Option<SecretRecord>, StoreError>;
+    /// By name, after the given one; at most `limit` of them.
+    async fn secrets(&self, after: Option<&Name>, limit: usize) -> Result<Vec<SecretRecord>, StoreError>;
+
+    async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError>;
+    /// All versions of a secret without their bodies.
+    async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError>;
+
+    async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError>;
+    async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError>;
+
+    async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError>;
+    async fn mounts_of_secret(&self, arn: &Arn) -> Result<Vec<MountRecord>, StoreError>;
+    async fn mounts_on_node(&self, node: &str) -> Result<Vec<MountRecord>, StoreError>;
+
+    /// Audit rows after a sequence number, oldest first; at most `limit` of them.
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError>;
+}

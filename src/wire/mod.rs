@@ -1,2 +1,6 @@
 //! What node, agent, relay and CLI need to speak to the server: messages, and clients of the API.
 //! Must not import store, kms, seal or keeper.
+
+pub mod csi;
+pub mod node;
+pub mod registration;

@@ -1,0 +1,85 @@
+//! What can be asked for, and the verb and resource that RBAC is asked with. Must not know who holds which.
+
+/// One kind of act on a secret. Verbs of our own on subresources of our own: no read-only wildcard holds `reveal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Read the whole value through the API.
+    Reveal,
+    /// Have the value, or keys of it, as files in a pod.
+    Project,
+    Put,
+    MoveStage,
+    Rotate,
+    CancelRotation,
+    ReadPolicy,
+    WritePolicy,
+    Restore,
+    Describe,
+    List,
+    Create,
+    Update,
+    Delete,
+}
+
+impl Operation {
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Reveal => "reveal",
+            Self::Project => "project",
+            Self::Put => "put",
+            Self::MoveStage => "stage",
+            Self::Rotate => "rotate",
+            Self::CancelRotation => "cancel",
+            Self::ReadPolicy => "readpolicy",
+            Self::WritePolicy => "writepolicy",
+            Self::Restore => "restore",
+            Self::Describe => "get",
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The action as AWS calls it; a projection, which AWS has not, reads as the value's reading does.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Reveal | Self::Project => "GetSecretValue",
+            Self::Put => "PutSecretValue",
+            Self::MoveStage => "UpdateSecretVersionStage",
+            Self::Rotate => "RotateSecret",
+            Self::CancelRotation => "CancelRotateSecret",
+            Self::ReadPolicy => "GetResourcePolicy",
+            Self::WritePolicy => "PutResourcePolicy",
+            Self::Restore => "RestoreSecret",
+            Self::Describe => "DescribeSecret",
+            Self::List => "ListSecrets",
+            Self::Create => "CreateSecret",
+            Self::Update => "UpdateSecret",
+            Self::Delete => "DeleteSecret",
+        }
+    }
+
+    /// The subresource of `managedsecrets` that the verb is asked on.
+    pub fn subresource(self) -> Option<&'static str> {
+        match self {
+            Self::Reveal | Self::Project | Self::Put | Self::MoveStage => Some("value"),
+            Self::Rotate | Self::CancelRotation => Some("rotation"),
+            Self::ReadPolicy | Self::WritePolicy => Some("policy"),
+            Self::Restore | Self::Describe | Self::List | Self::Create | Self::Update | Self::Delete => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_ordinary_verb_reaches_a_value() {
+        for operation in [Operation::Reveal, Operation::Project, Operation::Put, Operation::MoveStage] {
+            let ordinary = ["get", "list", "watch", "create", "update", "patch", "delete"];
+            assert!(!ordinary.contains(&operation.verb()) && operation.subresource() == Some("value"));
+        }
+    }
+}

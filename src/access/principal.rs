@@ -1,0 +1,95 @@
+//! Who asks. Must not verify tokens: an adapter did that before it built one of these.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A ServiceAccount of the cluster, by namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceAccount {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ServiceAccount {
+    /// The user name that Kubernetes knows it by.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+
+    /// Reads the user name of a reviewed token.
+    pub fn from_user(user: &str) -> Option<Self> {
+        let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+        let whole = !namespace.is_empty() && !name.is_empty() && !name.contains(':');
+        whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for ServiceAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The pod that a token is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PodIdentity {
+    pub name: String,
+    pub uid: String,
+    pub node: Option<String>,
+}
+
+/// Somebody whose identity has been proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// A caller with a reviewed ServiceAccount token, or a pod that the API server vouches for.
+    ServiceAccount {
+        account: ServiceAccount,
+        uid: String,
+        groups: Vec<String>,
+        extra: BTreeMap<String, Vec<String>>,
+        pod: Option<PodIdentity>,
+    },
+    /// The server itself, acting for a custom resource. It may write, never reveal.
+    Controller,
+}
+
+impl Principal {
+    pub fn account(&self) -> Option<&ServiceAccount> {
+        match self {
+            Self::ServiceAccount { account, .. } => Some(account),
+            Self::Controller => None,
+        }
+    }
+
+    pub fn pod(&self) -> Option<&PodIdentity> {
+        match self {
+            Self::ServiceAccount { pod, .. } => pod.as_ref(),
+            Self::Controller => None,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServiceAccount { account, .. } => f.write_str(&account.user()),
+            Self::Controller => f.write_str("tidelock:controller"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_name_of_a_service_account_reads_back() {
+        let account = ServiceAccount { namespace: "shop".into(), name: "orders-api".into() };
+        assert_eq!(ServiceAccount::from_user(&account.user()), Some(account));
+        for wrong in
+            ["admin", "system:serviceaccount:shop", "system:serviceaccount::a", "system:serviceaccount:a:b:c"]
+        {
+            assert_eq!(ServiceAccount::from_user(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,6 +1,12 @@
 //! PORT. Root keys, which wrap data keys; their providers.
 //! Must not know the store, nor hand out the root key itself.
 
+#[cfg(test)]
+mod contract;
+mod key_file;
+
+pub use key_file::KeyFile;
+
 use async_trait::async_trait;
 
 use crate::seal::{DataKey, DerivedKey, KeyId, WrappedKey};

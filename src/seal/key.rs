@@ -5,6 +5,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::secret::Randomness;
+
 /// Names a root key without telling anything about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(String);
@@ -27,6 +29,20 @@ impl fmt::Display for KeyId {
 
 /// The key of one version: 256 bits, used for one sealing.
 pub struct DataKey(pub(super) Zeroizing<[u8; 32]>);
+
+impl DataKey {
+    pub fn generate(random: &mut dyn Randomness) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        random.fill(bytes.as_mut_slice());
+        Self(bytes)
+    }
+
+    /// Whether both are one key, for contract tests: nothing else compares keys.
+    #[cfg(test)]
+    pub fn is(&self, other: &Self) -> bool {
+        super::same(self.0.as_slice(), other.0.as_slice())
+    }
+}
 
 /// A key made from the root key for one purpose.
 pub struct DerivedKey(pub(super) Zeroizing<[u8; 32]>);

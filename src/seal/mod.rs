@@ -1,8 +1,37 @@
 //! Encryption: sealing and opening of versions, MACs of rows, chain of the audit, comparison in constant time.
 //! The only room that imports `aws_lc_rs`. Must not do I/O.
 
+mod encoding;
 mod key;
+mod mac;
+mod random;
+mod root;
 mod sealed;
+#[cfg(test)]
+mod tests;
 
+pub use encoding::Field;
 pub use key::{DataKey, DerivedKey, KeyId, WrappedKey};
-pub use sealed::Sealed;
+pub use mac::{audit_hash, digest, hex, row_is_whole, row_mac};
+pub use random::{SystemRandom, same};
+pub use root::RootSecret;
+pub use sealed::{Place, Sealed, open, seal};
+
+/// Why something could not be sealed or opened. Must not carry values or keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    #[error(
+        "the sealed value does not open: it was changed, or moved from another secret, version or region"
+    )]
+    DoesNotOpen,
+    #[error(
+        "the format {0} of the sealed value is unknown to this program: install the version that wrote it again"
+    )]
+    Format(u8),
+    #[error("the sealed value is not in its stored form: restore the store from a backup")]
+    Malformed,
+    #[error("the right that was shown is for another secret, or for an operation that opens no value")]
+    OtherRight,
+    #[error("the value could not be sealed")]
+    Failed,
+}

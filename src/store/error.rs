@@ -1,7 +1,7 @@
 //! Why a store could not do what was asked. Must not carry values or keys.
 
 /// The reason word of each is what readiness, conditions, events and logs show.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     #[error("somebody else changed the record first: read it again and decide again")]
     Conflict,

@@ -8,6 +8,7 @@ pub use error::StoreError;
 pub use record::*;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::secret::{Arn, Name, VersionId};
 
@@ -22,6 +23,9 @@ pub trait Store: Send + Sync {
 
     /// Epoch and sequence of the newest commit, to tell a store that was put back from an older copy.
     async fn position(&self) -> Result<Position, StoreError>;
+
+    /// The newest time in any record that was ever written, to notice a clock that lags behind the store.
+    async fn newest_record_at(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Writes all of the batch or nothing. Batches that wait together share one flush to disk.
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError>;

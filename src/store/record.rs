@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::access::ServiceAccount;
-use crate::seal::Sealed;
+use crate::seal::{KeyId, Sealed};
 use crate::secret::{Arn, Name, Origin, Stage, ValueKind, VersionId};
 
 /// The number of a leadership. Each write asserts that it is still the newest.
@@ -38,6 +38,8 @@ pub struct Installation {
     pub cluster_id: String,
     /// UID of the ManagedSecret CRD that secrets of origin `CustomResource` were last seen under; empty outside a cluster.
     pub crd_uid: String,
+    /// The root key that this store's row MACs are derived from; `None` while `Initialising`.
+    pub root_key: Option<KeyId>,
     pub created_at: Timestamp,
 }
 

@@ -1,0 +1,191 @@
+//! The swap: all files of a volume change at one instant, whatever happens to us meanwhile.
+//! Must not leave a state in which a reader finds some files of one version and some of another.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::folder::{Entry, Folder, Kind, set_access};
+use super::{Files, Layout, ProjectionError};
+
+/// The link that readers go through; it names the folder of the version in force.
+const DATA: &str = "..data";
+/// The next such link, before it takes the name of the former.
+const DATA_NEXT: &str = "..data_tmp";
+/// Folders of one instant that are tried before giving up.
+const STAMPS_MAX: u32 = 16;
+
+/// The points between which a process can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Surveyed,
+    Swept,
+    FolderMade,
+    FileWritten,
+    FolderOpened,
+    NextLinked,
+    Swapped,
+    NamesAdded,
+    NamesRemoved,
+    FormerRemoved,
+}
+
+/// Makes `files` the content of the volume, at one instant.
+///
+/// A volume looks like this, and readers use the last two lines only:
+/// ```text
+/// ..2026_11_22_08_30_00.000000000/password    the version in force
+/// ..data -> ..2026_11_22_08_30_00.000000000   renamed over: the swap
+/// password -> ..data/password
+/// ```
+///
+/// 1. Survey the volume. Anything that cannot be ours ends the call before anything is changed.
+/// 2. Sweep what a crash has left: folders that no link names, and a link that was never renamed.
+/// 3. Make the new folder, closed to all others, under a name of the present instant.
+/// 4. Write each file into it, with its mode and owner.
+/// 5. Open the folder to its readers.
+/// 6. Make the next link to it.
+/// 7. Rename the next link over the link in force: this is the swap.
+/// 8. Link names that are new.
+/// 9. Remove names that are gone.
+/// 10. Remove the former folder.
+///
+/// An error in 2 to 6 leaves the former files in force, one in 8 to 10 the new ones; the next call sweeps and
+/// completes. There is no cleaning up on errors, so that an error and a crash leave the same.
+pub fn replace(
+    volume: BorrowedFd<'_>,
+    files: &Files<'_>,
+    layout: Layout,
+    now: Timestamp,
+) -> Result<(), ProjectionError> {
+    replace_stepwise(volume, files, layout, now, &mut |_| Ok(()))
+}
+
+pub(super) fn replace_stepwise(
+    volume: BorrowedFd<'_>,
+    files: &Files<'_>,
+    layout: Layout,
+    now: Timestamp,
+    after: &mut dyn FnMut(Step) -> Result<(), ProjectionError>,
+) -> Result<(), ProjectionError> {
+    let volume = Folder::new(volume);
+
+    // 1. Survey.
+    let found = Survey::of(volume.entries()?)?;
+    after(Step::Surveyed)?;
+
+    // 2. Sweep.
+    if found.has_next {
+        volume.remove_link(DATA_NEXT)?;
+    }
+    for stale in found.folders.iter().filter(|folder| Some(*folder) != found.in_force.as_ref()) {
+        volume.remove_folder(stale)?;
+    }
+    after(Step::Swept)?;
+
+    // 3. The new folder.
+    let stamp = make_stamped_folder(&volume, now)?;
+    after(Step::FolderMade)?;
+
+    // 4. The files.
+    let inner = volume.open_folder(&stamp)?;
+    let folder = Folder::new(inner.as_fd());
+    for (name, content) in files.iter() {
+        folder.write_file(name.as_str(), content, layout.mode, layout.owner, layout.group)?;
+        after(Step::FileWritten)?;
+    }
+
+    // 5. Open it. The folder stays root's, so that we can remove it without any privilege.
+    set_access(inner.as_fd(), layout.folder_mode(), None, layout.group)?;
+    after(Step::FolderOpened)?;
+
+    // 6. The next link.
+    volume.link(&stamp, DATA_NEXT)?;
+    after(Step::NextLinked)?;
+
+    // 7. The swap.
+    volume.rename(DATA_NEXT, DATA)?;
+    after(Step::Swapped)?;
+
+    // 8. New names.
+    for name in files.names().filter(|name| !found.names.contains(name.as_str())) {
+        volume.link(&format!("{DATA}/{}", name.as_str()), name.as_str())?;
+    }
+    after(Step::NamesAdded)?;
+
+    // 9. Gone names.
+    for name in found.names.iter().filter(|name| !files.contains(name)) {
+        volume.remove_link(name)?;
+    }
+    after(Step::NamesRemoved)?;
+
+    // 10. The former folder.
+    if let Some(former) = &found.in_force {
+        volume.remove_folder(former)?;
+    }
+    after(Step::FormerRemoved)
+}
+
+/// What is in a volume of ours.
+#[derive(Default)]
+struct Survey {
+    /// The folder that `..data` names, when it exists.
+    in_force: Option<String>,
+    folders: BTreeSet<String>,
+    names: BTreeSet<String>,
+    has_next: bool,
+}
+
+impl Survey {
+    fn of(entries: Vec<Entry>) -> Result<Survey, ProjectionError> {
+        let mut survey = Survey::default();
+        let mut data = None;
+        for Entry { name, kind } in entries {
+            match (name.as_str(), kind) {
+                (DATA, Kind::Link(target)) if is_stamp(&target) => data = Some(target),
+                (DATA, _) => return Err(foreign(name, "it should be a link to one of our folders")),
+                (DATA_NEXT, Kind::Link(_)) => survey.has_next = true,
+                (_, Kind::Folder) if is_stamp(&name) => {
+                    survey.folders.insert(name);
+                }
+                (_, Kind::Link(target)) if is_link_to_data(&name, &target) => {
+                    survey.names.insert(name);
+                }
+                (_, Kind::Link(_)) => return Err(foreign(name, "it is a link to somewhere else")),
+                (_, Kind::Folder) => return Err(foreign(name, "it is a folder")),
+                (_, Kind::Other) => return Err(foreign(name, "it is a file of its own")),
+            }
+        }
+        survey.in_force = data.filter(|target| survey.folders.contains(target));
+        Ok(survey)
+    }
+}
+
+fn is_link_to_data(name: &str, target: &str) -> bool {
+    !name.starts_with("..") && target.strip_prefix(DATA).and_then(|rest| rest.strip_prefix('/')) == Some(name)
+}
+
+fn foreign(name: String, found: &'static str) -> ProjectionError {
+    ProjectionError::Foreign { name, found }
+}
+
+/// `..` and digits with separators: a name that a folder of ours can have, in one component.
+fn is_stamp(name: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit();
+    name.strip_prefix("..").is_some_and(|rest| {
+        rest.starts_with(is_digit) && rest.chars().all(|c| is_digit(c) || c == '_' || c == '.')
+    })
+}
+
+fn make_stamped_folder(volume: &Folder<'_>, now: Timestamp) -> Result<String, ProjectionError> {
+    let instant = now.to_zoned(TimeZone::UTC).strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
+    for attempt in 0..STAMPS_MAX {
+        let stamp = if attempt == 0 { instant.clone() } else { format!("{instant}_{attempt}") };
+        if volume.make_folder(&stamp)? {
+            return Ok(stamp);
+        }
+    }
+    Err(foreign(instant, "the folder exists, and its successors too"))
+}

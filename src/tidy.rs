@@ -26,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("webhook", &["secret", "access", "inject", "keeper", "cluster", "serve", "clock"]),
     ("node", &["projection", "wire", "inject", "serve", "clock"]),
-    ("rotator", &["secret", "wire", "serve", "clock"]),
+    ("rotator", &["secret", "rotation", "wire", "serve", "clock"]),
     ("cli", &["secret", "wire", "crd", "clock"]),
     ("serve", &["clock"]),
     ("telemetry", &[]),

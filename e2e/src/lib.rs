@@ -1,2 +1,16 @@
 //! Starts real Kubernetes clusters on this machine and takes them away again.
 //! Must not know how Tidelock works inside: scenarios see only what a user sees.
+
+pub mod cache;
+pub mod cluster;
+pub mod images;
+mod prerequisites;
+mod program;
+pub mod progress;
+pub mod tools;
+mod wait;
+
+pub use cluster::{Cluster, Node, Options, Output, Part};
+pub use images::Image;
+pub use tools::Tools;
+pub use wait::wait_for;

@@ -1,0 +1,129 @@
+//! `tidelock-e2e`: a cluster for a person, behind `make cluster-up`. Must hold no logic of its own.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use tidelock_e2e::{Cluster, Options, Tools, images, progress};
+
+/// Real Kubernetes clusters on this machine.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build the parts of Kubernetes and the images of test pods into the cache
+    Tools,
+    /// Start a cluster that stays, and print the line that makes kubectl use it
+    Up {
+        #[arg(long, default_value_t = 1)]
+        nodes: usize,
+        #[arg(long, default_value = "dev")]
+        name: String,
+        /// Image archives to load into each node
+        #[arg(long)]
+        load: Vec<PathBuf>,
+    },
+    /// Load image archives into the nodes of a cluster
+    Load {
+        #[arg(long, default_value = "dev")]
+        name: String,
+        archives: Vec<PathBuf>,
+    },
+    /// Take a cluster away
+    Down {
+        #[arg(long, default_value = "dev")]
+        name: String,
+    },
+    /// List the clusters that stay
+    List,
+    /// Prepare target/image, the build context of the Containerfile, from a release build
+    ImageContext,
+    /// Build Tidelock's image as an OCI archive
+    Image {
+        #[arg(long)]
+        to: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Arguments::parse().verb {
+        Verb::Tools => tools().await,
+        Verb::Up { nodes, name, load } => up(nodes, &name, &load).await,
+        Verb::Load { name, archives } => {
+            let Some(cluster) = Cluster::attach(&name).await? else { bail!("no cluster `{name}` runs") };
+            load_all(&cluster, &archives).await
+        }
+        Verb::Down { name } => {
+            let was_up = Cluster::down(&name).await?;
+            progress::note(&format!(
+                "cluster `{name}` {}",
+                if was_up { "is gone" } else { "was not running" }
+            ));
+            Ok(())
+        }
+        Verb::List => {
+            Cluster::names()?.iter().for_each(|name| answer(name));
+            Ok(())
+        }
+        Verb::ImageContext => {
+            answer(&images::tidelock_context().await?.display().to_string());
+            Ok(())
+        }
+        Verb::Image { to } => {
+            let image = images::tidelock().await?;
+            std::fs::copy(&image.archive, &to)?;
+            answer(&format!("{} holds {}", to.display(), image.name()));
+            Ok(())
+        }
+    }
+}
+
+async fn tools() -> Result<()> {
+    Tools::ensure().await?;
+    images::pause().await?;
+    images::coredns().await?;
+    images::busybox().await?;
+    Ok(())
+}
+
+async fn up(nodes: usize, name: &str, archives: &[PathBuf]) -> Result<()> {
+    let cluster = match Cluster::attach(name).await? {
+        Some(running) if running.nodes().len() == nodes => {
+            progress::note(&format!("cluster `{name}` is up already"));
+            running
+        }
+        Some(running) => {
+            bail!("cluster `{name}` is up with {} nodes; take it down first", running.nodes().len())
+        }
+        None => {
+            let begun = tokio::time::Instant::now();
+            let cluster = Cluster::start(Options::nodes(nodes).persistent(name)).await?;
+            progress::note(&format!(
+                "cluster `{name}`: {nodes} nodes Ready in {:.1} s",
+                begun.elapsed().as_secs_f32()
+            ));
+            cluster
+        }
+    };
+    load_all(&cluster, archives).await?;
+    answer(&format!("export KUBECONFIG={}", cluster.kubeconfig().display()));
+    Ok(())
+}
+
+async fn load_all(cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
+    for archive in archives {
+        cluster.load_image(archive).await?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the answer, for other programs to read")]
+fn answer(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,81 @@
+//! What must be on the machine before anything is built: Go, and a handful of Debian packages that we install.
+//! Must not install anything that does not come from the distribution's own archive.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::process::Command;
+
+use crate::cache;
+use crate::program::run;
+use crate::progress;
+
+const GO_MINOR_MIN: u32 = 26;
+
+/// Debian packages with a file that shows whether each is there.
+const PACKAGES: [(&str, &str); 11] = [
+    ("containernetworking-plugins", "/usr/lib/cni/ptp"),
+    ("nftables", "/usr/sbin/nft"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("conntrack", "/usr/sbin/conntrack"),
+    ("iproute2", "/usr/sbin/ip"),
+    ("util-linux", "/usr/bin/unshare"),
+    ("buildah", "/usr/bin/buildah"),
+    ("libseccomp-dev", "/usr/include/seccomp.h"),
+    ("pkg-config", "/usr/bin/pkg-config"),
+    ("gcc", "/usr/bin/gcc"),
+    // Not busybox-static: what is linked statically against glibc crashes when it resolves a name.
+    ("busybox", "/var/lib/dpkg/info/busybox.list"),
+];
+
+/// Everything a cluster needs of the machine, or one sentence that says what is missing.
+pub(crate) async fn ensure_all() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "a cluster needs root: it makes namespaces, mounts and a bridge"
+    );
+    go().await?;
+    packages().await
+}
+
+async fn go() -> Result<()> {
+    let needs = format!("Go 1.{GO_MINOR_MIN} or later is needed on PATH");
+    let version = run(Command::new("go").args(["env", "GOVERSION"])).await.context(needs.clone())?;
+    let minor =
+        version.trim().strip_prefix("go1.").and_then(|rest| rest.split(['.', '-', 'r']).next()?.parse().ok());
+    match minor {
+        Some(minor) if GO_MINOR_MIN <= minor => Ok(()),
+        _ => bail!("{needs}; found {}", version.trim()),
+    }
+}
+
+async fn packages() -> Result<()> {
+    if missing().is_empty() {
+        return Ok(());
+    }
+    let _alone = cache::lock("packages").await?;
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let step =
+        progress::step(&format!("install Debian packages: {}", missing.join(" ")), "about half a minute");
+    let log = cache::folder()?.join("packages.log");
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]);
+        command
+    };
+    crate::program::run_logged(apt().arg("update"), &log)
+        .await
+        .context("cannot refresh the package lists")?;
+    crate::program::run_logged(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing), &log)
+        .await
+        .context("cannot install Debian packages")?;
+    step.done();
+    Ok(())
+}
+
+fn missing() -> Vec<&'static str> {
+    PACKAGES.iter().filter(|(_, witness)| fs::metadata(witness).is_err()).map(|(name, _)| *name).collect()
+}

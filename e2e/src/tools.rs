@@ -1,0 +1,255 @@
+//! Builds the parts of Kubernetes from pinned Go modules, once, into the cache.
+//! Each module lies in `e2e/tools/`, its `go.sum` says what may be downloaded. Must not run what it builds.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+use tokio::process::Command;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::cache::{self, Key};
+use crate::progress;
+use crate::{prerequisites, program};
+
+/// The sources that are built, as they lie in the clone.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools");
+
+/// The names under which the one Kubernetes program acts as different parts.
+const KUBE_NAMES: [&str; 6] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"];
+
+/// Two at once: the link steps are single-threaded, the compilations fill all cores anyway.
+const BUILDS_AT_ONCE: usize = 2;
+
+/// The folder with every binary of a cluster.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    bin: PathBuf,
+}
+
+impl Tools {
+    /// Builds what is not in the cache yet. Called by every cluster; costs milliseconds once built.
+    pub async fn ensure() -> Result<Self> {
+        static BUILT: OnceCell<Tools> = OnceCell::const_new();
+        BUILT.get_or_try_init(build_all).await.cloned()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// A search path on which containerd finds its shim, and kubelet the system's programs.
+    pub(crate) fn search_path(&self) -> String {
+        format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.bin.display())
+    }
+}
+
+struct Module {
+    name: &'static str,
+    /// Program name and package.
+    programs: &'static [(&'static str, &'static str)],
+    tags: &'static str,
+    variables: &'static [&'static str],
+    cgo: bool,
+    hint: &'static str,
+}
+
+const MODULES: [Module; 7] = [
+    Module {
+        name: "kube",
+        programs: &[("kube", ".")],
+        tags: "",
+        // Without these every client sees version v0.0.0.
+        variables: &[
+            "k8s.io/component-base/version.gitVersion=v1.36.3",
+            "k8s.io/component-base/version.gitMajor=1",
+            "k8s.io/component-base/version.gitMinor=36",
+        ],
+        cgo: false,
+        hint: "Kubernetes itself, about 4 minutes",
+    },
+    Module {
+        name: "containerd",
+        programs: &[
+            ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+            ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ],
+        tags: "no_btrfs no_devmapper no_zfs no_aufs",
+        variables: &[],
+        cgo: false,
+        hint: "about a minute",
+    },
+    Module {
+        name: "coredns",
+        programs: &[("coredns", "github.com/coredns/coredns")],
+        tags: "",
+        variables: &[],
+        cgo: false,
+        hint: "about 1.5 minutes",
+    },
+    Module {
+        name: "helm",
+        programs: &[("helm", "helm.sh/helm/v3/cmd/helm")],
+        tags: "",
+        variables: &[
+            "helm.sh/helm/v3/internal/version.version=v3.22.0",
+            "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1",
+            "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36",
+        ],
+        cgo: false,
+        hint: "about a minute",
+    },
+    Module {
+        name: "etcd",
+        programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+        tags: "",
+        variables: &[],
+        cgo: false,
+        hint: "about half a minute",
+    },
+    Module {
+        name: "runc",
+        programs: &[("runc", "github.com/opencontainers/runc")],
+        // Without it every sandbox fails: "seccomp: config provided but seccomp not supported".
+        tags: "seccomp",
+        variables: &[],
+        cgo: true,
+        hint: "15 seconds",
+    },
+    Module {
+        name: "pause",
+        programs: &[("pause", ".")],
+        tags: "",
+        variables: &[],
+        cgo: false,
+        hint: "1 second",
+    },
+];
+
+impl Module {
+    fn source(&self) -> PathBuf {
+        Path::new(SOURCES).join(self.name)
+    }
+
+    fn flags(&self) -> String {
+        let variables: String = self.variables.iter().map(|variable| format!(" -X {variable}")).collect();
+        format!("-s -w{variables}")
+    }
+
+    fn key(&self) -> Result<Key> {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.source())
+            .with_context(|| format!("cannot list {}", self.source().display()))?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<std::io::Result<_>>()?;
+        files.sort();
+        let mut key = Key::new().text(self.tags).text(&self.flags()).text(std::env::consts::ARCH);
+        for file in files.iter().filter(|file| file.is_file()) {
+            key = key.text(&file.file_name().unwrap_or_default().to_string_lossy()).file(file)?;
+        }
+        for (program, package) in self.programs {
+            key = key.text(program).text(package);
+        }
+        Ok(key)
+    }
+
+    /// Builds into `folder`. Retried once, for a registry that hiccups in the middle of a long download.
+    async fn build(&self, folder: &Path) -> Result<()> {
+        let step = progress::step(&format!("build {}", self.name), self.hint);
+        let log = cache::folder()?.join(format!("build-{}.log", self.name));
+        if let Err(error) = self.compile(folder, &log).await {
+            progress::note(&format!("building {} failed, trying once more: {error:#}", self.name));
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            self.compile(folder, &log).await?;
+        }
+        step.done();
+        Ok(())
+    }
+
+    async fn compile(&self, folder: &Path, log: &Path) -> Result<()> {
+        for (program, package) in self.programs {
+            let mut command = Command::new("go");
+            command
+                .current_dir(self.source())
+                .env("CGO_ENABLED", if self.cgo { "1" } else { "0" })
+                // The Go that is here, and the pinned versions: neither may be exchanged on the way.
+                .env("GOTOOLCHAIN", "local")
+                .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+                .env("GOWORK", "off")
+                .args(["build", "-trimpath", "-tags", self.tags, "-ldflags", &self.flags()])
+                .arg("-o")
+                .arg(folder.join(program))
+                .arg(package);
+            program::run_logged(&mut command, log)
+                .await
+                .with_context(|| format!("cannot build {program}"))?;
+        }
+        Ok(())
+    }
+}
+
+async fn build_all() -> Result<Tools> {
+    prerequisites::ensure_all().await?;
+    let root = cache::folder()?.join("tools");
+    let mut folders = Vec::new();
+    let mut all = Key::new();
+    for module in &MODULES {
+        let key = module.key()?;
+        all = all.text(&key.to_string());
+        folders.push(root.join(format!("{}-{key}", module.name)));
+    }
+    let bin = root.join(format!("bin-{all}"));
+    if bin.exists() {
+        return Ok(Tools { bin });
+    }
+    let _alone = cache::lock("tools").await?;
+    let slots = Semaphore::new(BUILDS_AT_ONCE);
+    try_join_all(MODULES.iter().zip(&folders).map(async |(module, folder)| {
+        let _slot = slots.acquire().await?;
+        cache::fill(folder, async |partial| module.build(&partial).await).await
+    }))
+    .await?;
+    cache::fill(&bin, async |partial| link(&folders, &partial)).await?;
+    Ok(Tools { bin })
+}
+
+/// One folder of links, so that one PATH entry serves a whole node.
+fn link(folders: &[PathBuf], bin: &Path) -> Result<()> {
+    for (module, folder) in MODULES.iter().zip(folders) {
+        for (program, _) in module.programs {
+            symlink(folder.join(program), bin.join(program))?;
+        }
+        if module.name == "kube" {
+            for name in KUBE_NAMES {
+                symlink(folder.join("kube"), bin.join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_module_is_pinned_by_checksums() {
+        for module in MODULES.iter().filter(|module| module.name != "pause") {
+            let sums = fs::read_to_string(module.source().join("go.sum")).unwrap();
+            assert!(sums.lines().count() > 20, "{} has no checksums", module.name);
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_module_is_stable_and_its_own() {
+        let keys: Vec<String> = MODULES.iter().map(|module| module.key().unwrap().to_string()).collect();
+        let again: Vec<String> = MODULES.iter().map(|module| module.key().unwrap().to_string()).collect();
+        assert_eq!(keys, again);
+        let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(distinct.len(), MODULES.len());
+    }
+}

@@ -1,0 +1,3 @@
+module tidelock.dev/e2e/tools/pause
+
+go 1.26

@@ -1,6 +1,8 @@
 //! The kind RotationSchedule. Must not give defaults to its fields: those stand in code and show in
 //! `status.effective`.
 
+#![expect(clippy::duplicated_attributes, reason = "columns of one type are no duplicates")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -1,5 +1,7 @@
 //! The main job on real clusters: a ManagedSecret becomes files in running pods, and a rotation changes them in place.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -6,6 +6,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod config;
 pub mod controller;
 pub mod crd;
 pub mod inject;
@@ -20,6 +21,7 @@ pub mod seal;
 pub mod secret;
 pub mod serve;
 pub mod store;
+pub mod telemetry;
 pub mod webhook;
 pub mod wire;
 

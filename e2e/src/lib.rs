@@ -3,10 +3,13 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod demo;
 pub mod images;
+pub mod install;
 mod prerequisites;
 mod program;
 pub mod progress;
+pub mod shop;
 pub mod tools;
 mod wait;
 

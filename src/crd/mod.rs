@@ -1,2 +1,41 @@
 //! The custom resources as users write them, their conditions and reasons, and their translation to the domain.
 //! Must not hold a client.
+
+pub mod condition;
+mod definition;
+mod desired;
+mod managed_secret;
+pub mod reasons;
+mod rotation_schedule;
+mod rotator;
+mod value;
+
+pub use definition::{PrintError, chart_template, definitions, yaml};
+pub use desired::{Desired, DesiredGrant, SpecError, ValueSource};
+pub use managed_secret::{
+    Access, Consumers, Effective, EffectiveAccess, ManagedSecret, ManagedSecretSpec, ManagedSecretStatus,
+    VersionStatus,
+};
+pub use rotation_schedule::{
+    Backoff, EffectiveSchedule, InProgress, Retries, RotationSchedule, RotationScheduleSpec,
+    RotationScheduleStatus,
+};
+pub use rotator::{
+    ConfigMapVolume, EmptyDirVolume, EnvSource, EnvVar, GenerateRotator, JobRotator, KeyRef, Resources,
+    Rotator, SecretVolume, Toleration, Volume,
+};
+pub use value::{
+    ExternalValue, FromSecret, GenerateValue, KeyEncoding, PasswordRules, SymmetricKey, ValueSpec,
+};
+
+/// The group of all kinds here.
+pub const GROUP: &str = "tidelock.dev";
+pub const VERSION: &str = "v1alpha1";
+
+/// On a ManagedSecret: any new token asks for one rotation.
+pub const ANNOTATION_ROTATE: &str = "tidelock.dev/rotate";
+/// On a ManagedSecret: the ARN whose restore in a namespace of another UID somebody approves.
+pub const ANNOTATION_APPROVE_RESTORE: &str = "tidelock.dev/approve-restore";
+
+#[cfg(test)]
+mod tests;

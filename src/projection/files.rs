@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::ProjectionError;
 
-const NAME_BYTES_MAX: usize = 253;
+const NAME_BYTES_MAX: usize = 255;
 const PAGE_BYTES: u64 = 4096;
 
 /// The name of a file directly in a volume.
@@ -25,7 +25,7 @@ impl TryFrom<&str> for FileName {
         let wrong = if name.is_empty() {
             Some("it is empty")
         } else if name.len() > NAME_BYTES_MAX {
-            Some("it is longer than 253 bytes")
+            Some("it is longer than 255 bytes")
         } else if name.contains('/') {
             Some("it holds a slash")
         } else if name == "." || name.starts_with("..") {

@@ -2,15 +2,23 @@
 //! Must not do I/O, read the time or make randomness: it takes them as arguments.
 
 mod arn;
+pub mod keys;
+pub mod moves;
 mod name;
 mod origin;
+pub mod password;
+mod recovery;
 mod stage;
+pub mod symmetric;
+pub mod template;
 mod value;
 mod version;
 
 pub use arn::{Arn, ArnParts, SecretId};
 pub use name::{Name, NameError};
 pub use origin::Origin;
+pub use password::PasswordRules;
+pub use recovery::{RecoveryWindow, RecoveryWindowError};
 pub use stage::{Stage, StageError};
 pub use value::{Plaintext, SecretValue, ValueKind};
 pub use version::{VersionId, VersionIdError};

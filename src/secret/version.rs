@@ -27,6 +27,12 @@ impl VersionId {
         }
     }
 
+    /// The id of the first version of a custom resource's secret. The same at each attempt, so that one which was cut
+    /// short is found again and not made twice.
+    pub fn first_of_resource(uid: &str) -> Result<Self, VersionIdError> {
+        Self::parse(&format!("first-{uid}"))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,5 +60,12 @@ mod tests {
         assert_eq!(VersionId::parse(&"a".repeat(31)), Err(VersionIdError::Length(31)));
         assert_eq!(VersionId::parse(&"a".repeat(65)), Err(VersionIdError::Length(65)));
         assert_eq!(VersionId::parse(&" ".repeat(40)), Err(VersionIdError::Characters));
+    }
+
+    #[test]
+    fn the_first_version_of_a_resource_has_the_same_id_each_time() {
+        let uid = "6f1c2f6e-8f5e-4b6b-9a53-0c3c1f1f7d10";
+        assert_eq!(VersionId::first_of_resource(uid), VersionId::first_of_resource(uid));
+        assert_eq!(VersionId::first_of_resource(uid).map(|id| id.to_string()), Ok(format!("first-{uid}")));
     }
 }

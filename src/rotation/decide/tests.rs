@@ -1,3 +1,5 @@
+//! The step machine on observations made by hand, and its rules on all that can be made. Must not know a clock.
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Schedules on worked examples, and against the calendar itself. Must not know a clock.
+
 use jiff::civil::Weekday;
 use proptest::prelude::*;
 

@@ -1,0 +1,230 @@
+//! May this principal do that? Asks the cluster's authorizer (SubjectAccessReview) with verbs of our own.
+//! Must not decide: policies and grants are weighed in `access`. An unanswered question is `Unknown`, never a no.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
+use kube::{Api, Client, api::PostParams};
+
+use super::{PodReader, within};
+use crate::access::{Operation, Principal, RbacAnswer};
+use crate::clock::Clock;
+use crate::keeper::{Rights, RotationJob};
+use crate::secret::Name;
+
+/// How long an answer stands. Part of the promised bound on how late a revocation bites.
+const ANSWER_STANDS: Duration = Duration::from_secs(5);
+
+/// Beyond this many answers those that no longer stand are dropped, then all.
+const ANSWERS_MAX: usize = 8192;
+
+/// The authorizer of the cluster, with answers remembered for a few seconds.
+pub struct AccessReviews {
+    reviews: Api<SubjectAccessReview>,
+    pods: PodReader,
+    clock: Arc<dyn Clock>,
+    answers: Mutex<HashMap<Question, (RbacAnswer, Instant)>>,
+}
+
+/// All that the authorizer gets to see. Two questions that differ in anything are two questions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Question {
+    user: String,
+    uid: String,
+    groups: Vec<String>,
+    extra: Vec<(String, Vec<String>)>,
+    operation: Operation,
+    namespace: String,
+    name: String,
+}
+
+impl AccessReviews {
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        let pods = PodReader::new(client.clone());
+        Self { reviews: Api::all(client), pods, clock, answers: Mutex::default() }
+    }
+
+    fn remembered(&self, question: &Question) -> Option<RbacAnswer> {
+        let now = self.clock.monotonic();
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, asked_at) = answers.get(question)?;
+        stands(*asked_at, now).then(|| answer.clone())
+    }
+
+    fn remember(&self, question: Question, answer: &RbacAnswer, asked_at: Instant) {
+        if matches!(answer, RbacAnswer::Unknown(_)) {
+            return;
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= ANSWERS_MAX {
+            answers.retain(|_, (_, at)| stands(*at, asked_at));
+            if answers.len() >= ANSWERS_MAX {
+                answers.clear();
+            }
+        }
+        answers.insert(question, (answer.clone(), asked_at));
+    }
+}
+
+#[async_trait]
+impl Rights for AccessReviews {
+    /// Only an account of the cluster can be asked about, and only a name that lies in a namespace.
+    async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer {
+        let Some(question) = Question::of(who, operation, name) else {
+            return RbacAnswer::Denied;
+        };
+        if let Some(answer) = self.remembered(&question) {
+            return answer;
+        }
+        let asked_at = self.clock.monotonic();
+        match within(self.reviews.create(&PostParams::default(), &question.review())).await {
+            Ok(review) => {
+                let answer = answer(review.status);
+                self.remember(question, &answer, asked_at);
+                answer
+            }
+            Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
+        }
+    }
+
+    async fn rotation_job(&self, who: &Principal) -> Option<RotationJob> {
+        self.pods.rotation_job(who).await
+    }
+}
+
+/// Counted from when the question was asked, for the authorizer's answer may be as old as that.
+fn stands(asked_at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(asked_at) < ANSWER_STANDS
+}
+
+impl Question {
+    fn of(who: &Principal, operation: Operation, name: &Name) -> Option<Self> {
+        let Principal::ServiceAccount { account, uid, groups, extra, .. } = who else {
+            return None;
+        };
+        Some(Self {
+            user: account.user(),
+            uid: uid.clone(),
+            groups: groups.clone(),
+            extra: extra.iter().map(|(key, values)| (key.clone(), values.clone())).collect(),
+            operation,
+            namespace: name.namespace().filter(|namespace| !namespace.is_empty())?.to_owned(),
+            name: name.rest().filter(|rest| !rest.is_empty())?.to_owned(),
+        })
+    }
+
+    fn review(&self) -> SubjectAccessReview {
+        SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(self.user.clone()),
+                uid: Some(self.uid.clone()),
+                groups: Some(self.groups.clone()),
+                extra: Some(self.extra.iter().cloned().collect()),
+                non_resource_attributes: None,
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("tidelock.dev".into()),
+                    resource: Some("managedsecrets".into()),
+                    subresource: self.operation.subresource().map(str::to_owned),
+                    verb: Some(self.operation.verb().into()),
+                    namespace: Some(self.namespace.clone()),
+                    name: Some(self.name.clone()),
+                    ..ResourceAttributes::default()
+                }),
+            },
+            ..SubjectAccessReview::default()
+        }
+    }
+}
+
+/// An explicit no and a plain yes are answers. Without a yes, an evaluation that went wrong is no answer at all: the
+/// authorizer may not have seen the rule that allows.
+fn answer(status: Option<SubjectAccessReviewStatus>) -> RbacAnswer {
+    let Some(status) = status else {
+        return RbacAnswer::Unknown("the access review came back without a status".into());
+    };
+    let broken = status.evaluation_error.filter(|error| !error.is_empty());
+    match (status.denied.unwrap_or(false), status.allowed, broken) {
+        (true, _, _) => RbacAnswer::Forbidden,
+        (false, true, _) => RbacAnswer::Allowed,
+        (false, false, Some(error)) => RbacAnswer::Unknown(format!("the authorizer could not tell: {error}")),
+        (false, false, None) => RbacAnswer::Denied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::access::ServiceAccount;
+
+    fn who() -> Principal {
+        Principal::ServiceAccount {
+            account: ServiceAccount { namespace: "shop".into(), name: "orders-api".into() },
+            uid: "uid-1".into(),
+            groups: vec!["system:authenticated".into()],
+            extra: BTreeMap::from([("k".to_owned(), vec!["v".to_owned()])]),
+            pod: None,
+        }
+    }
+
+    #[test]
+    fn a_question_names_user_uid_groups_extra_namespace_and_the_rest_of_the_name() {
+        let name = Name::parse("shop/db/main").unwrap();
+        let spec = Question::of(&who(), Operation::Reveal, &name).unwrap().review().spec;
+        let resource = spec.resource_attributes.unwrap();
+        assert_eq!(spec.user.as_deref(), Some("system:serviceaccount:shop:orders-api"));
+        assert_eq!(spec.uid.as_deref(), Some("uid-1"));
+        assert_eq!(spec.groups.unwrap(), ["system:authenticated"]);
+        assert_eq!(spec.extra.unwrap()["k"], ["v"]);
+        assert_eq!(resource.group.as_deref(), Some("tidelock.dev"));
+        assert_eq!(resource.resource.as_deref(), Some("managedsecrets"));
+        assert_eq!(resource.subresource.as_deref(), Some("value"));
+        assert_eq!(resource.verb.as_deref(), Some("reveal"));
+        assert_eq!(resource.namespace.as_deref(), Some("shop"));
+        assert_eq!(resource.name.as_deref(), Some("db/main"));
+    }
+
+    #[test]
+    fn a_name_outside_every_namespace_and_the_controller_are_never_asked_about() {
+        for name in ["db", "/db", "shop/"] {
+            assert_eq!(Question::of(&who(), Operation::Reveal, &Name::parse(name).unwrap()), None, "{name}");
+        }
+        let name = Name::parse("shop/db").unwrap();
+        assert_eq!(Question::of(&Principal::Controller, Operation::Reveal, &name), None);
+    }
+
+    #[test]
+    fn only_a_plain_answer_is_an_answer() {
+        let check = |allowed, denied, error: Option<&str>, expected: &str| {
+            let evaluation_error = error.map(str::to_owned);
+            let status = SubjectAccessReviewStatus { allowed, denied, evaluation_error, reason: None };
+            let word = match answer(Some(status)) {
+                RbacAnswer::Allowed => "yes",
+                RbacAnswer::Denied => "no",
+                RbacAnswer::Forbidden => "expressly no",
+                RbacAnswer::Unknown(_) => "unknown",
+            };
+            assert_eq!(word, expected, "{allowed} {denied:?} {error:?}");
+        };
+        check(true, None, None, "yes");
+        check(true, Some(false), Some("one role is missing"), "yes");
+        check(true, Some(true), None, "expressly no");
+        check(false, None, None, "no");
+        check(false, None, Some(""), "no");
+        check(false, Some(false), Some("webhook timed out"), "unknown");
+        assert!(matches!(answer(None), RbacAnswer::Unknown(_)));
+    }
+
+    #[test]
+    fn an_answer_stands_for_five_seconds_from_the_question() {
+        let asked_at = crate::clock::SystemClock.monotonic();
+        assert!(stands(asked_at, asked_at + Duration::from_millis(4999)));
+        assert!(!stands(asked_at, asked_at + Duration::from_secs(5)));
+    }
+}

@@ -1,0 +1,194 @@
+//! The built-in rotator without a target: the four steps make a new random value and nothing else. Each step may run
+//! again after it was cut off at any point, and then finds its work done.
+//!
+//! 1. createSecret: when the version has no value yet, take the current value, replace what is generated, and put it
+//!    at AWSPENDING. A value that stands there stays.
+//! 2. setSecret: there is no target.
+//! 3. testSecret: the value at AWSPENDING is one that createSecret makes, and not the current one.
+//! 4. finishSecret: move AWSCURRENT from the version that holds it now.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::event::Event;
+use super::rules::{KeyEncoding, Rules};
+use super::{RotatorError, patiently};
+use crate::rotation::Step;
+use crate::secret::Stage;
+use crate::wire::aws::{
+    Api, CallError, GetRandomPassword, GetSecretValue, PutSecretValue, SecretText, SecretValue,
+    UpdateSecretVersionStage, written,
+};
+
+pub async fn run(api: &Api, event: &Event, step: Step, rules: &Rules) -> Result<(), RotatorError> {
+    let description = patiently(|| api.describe_secret(&event.secret_id)).await;
+    let description = description.map_err(failed("the secret cannot be described"))?;
+    let token = event.client_request_token.as_str();
+    let stages = description.version_ids_to_stages.get(token).map(Vec::as_slice).unwrap_or_default();
+    let bears = |stage: &str| stages.iter().any(|held| held == stage);
+    if bears(Stage::CURRENT) {
+        tracing::info!(step = step.as_str(), "the version is current already: nothing to do");
+        return Ok(());
+    }
+    if !bears(Stage::PENDING) {
+        return Err(RotatorError::NotPending(token.to_owned()));
+    }
+    match step {
+        Step::CreateSecret => create(api, event, rules).await,
+        Step::SetSecret => Ok(()),
+        Step::TestSecret => test(api, event, rules).await,
+        Step::FinishSecret => finish(api, event, description.version_at(Stage::CURRENT)).await,
+    }
+}
+
+async fn create(api: &Api, event: &Event, rules: &Rules) -> Result<(), RotatorError> {
+    if pending(api, event).await?.is_some() {
+        tracing::info!("the version has its value already");
+        return Ok(());
+    }
+    let made = match rules {
+        Rules::Password { key: None, password } => Made::Text(random_password(api, password).await?),
+        Rules::Password { key: Some(key), password } => {
+            let current = current(api, event).await?;
+            let mut object = Object::read(&current, key)?;
+            object.replace(key, random_password(api, password).await?);
+            Made::Text(object.text()?)
+        }
+        Rules::SymmetricKey { bytes, encoding } => symmetric_key(usize::from(*bytes), *encoding).await?,
+    };
+    let (secret_string, secret_binary) = match made {
+        Made::Text(text) => (Some(text), None),
+        Made::Binary(base64) => (None, Some(base64)),
+    };
+    let put = PutSecretValue {
+        secret_id: &event.secret_id,
+        client_request_token: &event.client_request_token,
+        secret_string,
+        secret_binary,
+        version_stages: &[Stage::PENDING],
+    };
+    patiently(|| api.put_secret_value(&put)).await.map_err(failed("the new value cannot be put"))
+}
+
+async fn test(api: &Api, event: &Event, rules: &Rules) -> Result<(), RotatorError> {
+    let pending = pending(api, event).await?.ok_or(RotatorError::BadPending("it is missing"))?;
+    if let Rules::Password { key: Some(key), .. } = rules {
+        Object::read(&pending, key).map_err(|_| RotatorError::BadPending("its generated key is missing"))?;
+    }
+    let current = current(api, event).await?;
+    let text =
+        |value: &Option<SecretText>| value.as_ref().map(|text| Zeroizing::new(text.expose().to_owned()));
+    if text(&pending.secret_string) == text(&current.secret_string)
+        && text(&pending.secret_binary) == text(&current.secret_binary)
+    {
+        return Err(RotatorError::BadPending("it is the current value"));
+    }
+    Ok(())
+}
+
+async fn finish(api: &Api, event: &Event, current: Option<&str>) -> Result<(), RotatorError> {
+    let request = UpdateSecretVersionStage {
+        secret_id: &event.secret_id,
+        version_stage: Stage::CURRENT,
+        move_to_version_id: Some(&event.client_request_token),
+        remove_from_version_id: current,
+    };
+    patiently(|| api.update_stage(&request)).await.map_err(failed("AWSCURRENT cannot be moved"))
+}
+
+async fn pending(api: &Api, event: &Event) -> Result<Option<SecretValue>, RotatorError> {
+    let request = GetSecretValue {
+        secret_id: &event.secret_id,
+        version_id: Some(&event.client_request_token),
+        version_stage: Some(Stage::PENDING),
+    };
+    match patiently(|| api.secret_value(&request)).await {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(failed("the value at AWSPENDING cannot be read")(error)),
+    }
+}
+
+async fn current(api: &Api, event: &Event) -> Result<SecretValue, RotatorError> {
+    let request =
+        GetSecretValue { secret_id: &event.secret_id, version_id: None, version_stage: Some(Stage::CURRENT) };
+    match patiently(|| api.secret_value(&request)).await {
+        Err(error) if error.is_not_found() => Err(RotatorError::NoCurrentValue),
+        read => read.map_err(failed("the current value cannot be read")),
+    }
+}
+
+async fn random_password(api: &Api, rules: &GetRandomPassword) -> Result<SecretText, RotatorError> {
+    let answer = patiently(|| api.random_password(rules)).await;
+    answer.map(|answer| answer.random_password).map_err(failed("no password can be generated"))
+}
+
+enum Made {
+    Text(SecretText),
+    /// In base64, as the API takes bytes.
+    Binary(SecretText),
+}
+
+async fn symmetric_key(length: usize, encoding: KeyEncoding) -> Result<Made, RotatorError> {
+    let mut key = Zeroizing::new(vec![0u8; length]);
+    let mut source = tokio::fs::File::open("/dev/urandom").await.map_err(RotatorError::Random)?;
+    source.read_exact(&mut key).await.map_err(RotatorError::Random)?;
+    Ok(match encoding {
+        KeyEncoding::Raw => Made::Binary(SecretText::new(STANDARD.encode(&*key))),
+        KeyEncoding::Base64 => Made::Text(SecretText::new(STANDARD.encode(&*key))),
+        KeyEncoding::Hex => {
+            let mut text = String::with_capacity(length * 2);
+            for byte in key.iter() {
+                for nibble in [byte >> 4, byte & 15] {
+                    text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
+                }
+            }
+            Made::Text(SecretText::new(text))
+        }
+    })
+}
+
+/// A value that is a JSON object; its texts are zeroed when it goes.
+struct Object(Map<String, Value>);
+
+impl Object {
+    fn read(value: &SecretValue, key: &str) -> Result<Self, RotatorError> {
+        let text = value.secret_string.as_ref().map(SecretText::expose).unwrap_or_default();
+        let parsed = serde_json::from_str(text).map(Self).ok();
+        parsed.filter(|object| object.0.contains_key(key)).ok_or_else(|| RotatorError::NoKey(key.to_owned()))
+    }
+
+    fn replace(&mut self, key: &str, text: SecretText) {
+        if let Some(Value::String(old)) = self.0.get_mut(key) {
+            old.zeroize();
+        }
+        self.0.insert(key.to_owned(), Value::String(text.expose().to_owned()));
+    }
+
+    fn text(&self) -> Result<SecretText, RotatorError> {
+        let bytes = written(&self.0).ok_or(RotatorError::BadPending("it is longer than a value may be"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| RotatorError::BadPending("it is not text"))?;
+        Ok(SecretText::new(text.to_owned()))
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        fn wipe(value: &mut Value) {
+            match value {
+                Value::String(text) => text.zeroize(),
+                Value::Array(items) => items.iter_mut().for_each(wipe),
+                Value::Object(members) => members.values_mut().for_each(wipe),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        self.0.values_mut().for_each(wipe);
+    }
+}
+
+fn failed(doing: &'static str) -> impl Fn(CallError) -> RotatorError {
+    move |source| RotatorError::Call { doing, source }
+}

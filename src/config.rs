@@ -252,9 +252,4 @@ mod tests {
             assert!(error.contains(words) && error.contains(name), "{flag}: {error}");
         }
     }
-
-    #[test]
-    fn no_two_roles_or_verbs_share_a_name() {
-        Cli::command().debug_assert();
-    }
 }

@@ -36,6 +36,13 @@ pub const VERSION: &str = "v1alpha1";
 pub const ANNOTATION_ROTATE: &str = "tidelock.dev/rotate";
 /// On a ManagedSecret: the ARN whose restore in a namespace of another UID somebody approves.
 pub const ANNOTATION_APPROVE_RESTORE: &str = "tidelock.dev/approve-restore";
+/// On the ConfigMap of held deletions: the token of the deletions that somebody approves.
+pub const ANNOTATION_APPROVE_DELETIONS: &str = "tidelock.dev/approve-deletions";
+
+/// The ConfigMap, in the server's namespace, that says which deletions are held and why.
+pub fn held_deletions_name(installation: &str) -> String {
+    format!("{installation}-held-deletions")
+}
 
 #[cfg(test)]
 mod tests;

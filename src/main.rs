@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tidelock::config::{self, Command, CrdsArgs};
-use tidelock::{crd, rotator};
+use tidelock::{crd, rotator, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,12 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         bail!("another provider of TLS is installed already");
     }
+    telemetry::start_log(cli.log.log_format.into(), cli.log.log_level)?;
     match cli.command {
+        Command::Server(args) => tokio::runtime::Runtime::new()?.block_on(async {
+            let shutdown = shutdown_on_signal()?;
+            server::run(*args, shutdown).await
+        }),
         Command::Rotate(role) => single_threaded(async {
             let shutdown = shutdown_on_signal()?;
             Ok(rotator::run(role, shutdown).await?)

@@ -44,5 +44,13 @@ pub fn held_deletions_name(installation: &str) -> String {
     format!("{installation}-held-deletions")
 }
 
+/// The ConfigMap, in the server's namespace, by which somebody accepts that the values of a lost store are gone.
+pub fn accept_loss_name(installation: &str) -> String {
+    format!("{installation}-accept-loss")
+}
+
+/// Its key: the id of the store whose loss is accepted, as the server's refusal names it.
+pub const ACCEPT_LOSS_KEY: &str = "installation";
+
 #[cfg(test)]
 mod tests;

@@ -71,7 +71,7 @@ pub async fn observe(context: &Context, object: &ManagedSecret) -> Result<Seen, 
 
 /// The secret of this ARN; `None` when there is none.
 pub async fn describe(context: &Context, arn: &Arn) -> Result<Option<Description>, KeeperError> {
-    found(context.ports.keeper.describe(&Principal::Controller, &SecretId::Arn(arn.clone())).await)
+    found(context.ports.keeper.describe(&Principal::Controller, &SecretId::Arn(arn.to_string())).await)
 }
 
 async fn by_name(context: &Context, name: &Name) -> Result<Option<Description>, KeeperError> {

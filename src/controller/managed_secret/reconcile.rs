@@ -143,11 +143,13 @@ async fn apply(
             let restoration =
                 Restoration::Resource { uid: &seen.uid, namespace_uid: &seen.namespace_uid, approved };
             let was_deleted = secret.deletion.is_some();
-            keeper.restore(&Principal::Controller, &SecretId::Arn(secret.arn.clone()), restoration).await?;
+            keeper
+                .restore(&Principal::Controller, &SecretId::Arn(secret.arn.to_string()), restoration)
+                .await?;
             Ok(was_deleted.then_some((Reason::Restored, "the secret is back, with its versions")))
         }
         (Plan::Configure(wanted), _, Some(secret)) => {
-            keeper.configure(&Principal::Controller, &SecretId::Arn(secret.arn.clone()), &wanted).await?;
+            keeper.configure(&Principal::Controller, &SecretId::Arn(secret.arn.to_string()), &wanted).await?;
             Ok(None)
         }
         _ => Ok(None),

@@ -10,7 +10,7 @@ use crate::crd::condition::{self, Finding, READY, SYNCED, Status};
 use crate::crd::reasons::Reason;
 use crate::crd::{Consumers, Effective, EffectiveAccess, ManagedSecret, ManagedSecretStatus, VersionStatus};
 use crate::keeper::{self, Description};
-use crate::secret::Stage;
+use crate::secret::{Stage, VersionId};
 
 /// The one field manager of everything that Tidelock writes.
 pub const FIELD_MANAGER: &str = "tidelock";
@@ -95,7 +95,7 @@ fn effective(secret: &Description, value: String) -> Effective {
 }
 
 fn versions(secret: &Description) -> Vec<VersionStatus> {
-    let created_at = |id| secret.versions.iter().find(|v| v.id == *id).map(|v| v.created_at);
+    let created_at = |id: &VersionId| secret.versions.iter().find(|v| v.id == *id).map(|v| v.created_at);
     let mut versions: Vec<VersionStatus> = secret
         .stages
         .iter()
@@ -121,7 +121,7 @@ fn shown(consumers: &keeper::Consumers) -> Consumers {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusPatch<'a> {
     api_version: &'a str,
@@ -131,7 +131,7 @@ struct StatusPatch<'a> {
 }
 
 /// With the UID, so that the status of a resource never lands on its successor of the same name.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct PatchedObject<'a> {
     name: &'a str,
     uid: Option<&'a str>,

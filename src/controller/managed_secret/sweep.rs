@@ -170,7 +170,7 @@ fn unlisted(what: &'static str) -> impl FnOnce(kube::Error) -> SweepError {
 }
 
 async fn schedule(context: &Context, arn: &Arn, kept: &[Kept]) -> Result<(), SweepError> {
-    let id = SecretId::Arn(arn.clone());
+    let id = SecretId::Arn(arn.to_string());
     let by = Principal::Controller;
     let due = match context.ports.keeper.schedule_deletion(&by, &id, DeletionMode::OwnWindow).await {
         Ok(scheduled) => scheduled.due_at,

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
 use tracing::level_filters::LevelFilter;
 
-use crate::{rotator, telemetry};
+use crate::{cli, rotator, telemetry};
 
 /// AWS Secrets Manager for any Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -27,10 +26,16 @@ pub enum Command {
     /// Run the server: controllers, webhook, AWS API and the stream of the nodes
     Server(Box<ServerArgs>),
     /// Run a container of a rotation's pod
-    #[command(subcommand)]
-    Rotate(rotator::Role),
+    // Not `rotate`: that is what a person types.
+    #[command(subcommand, hide = true)]
+    Rotator(rotator::Role),
     /// Print the CustomResourceDefinitions
     Crds(CrdsArgs),
+    /// What the chart's hooks ask before Helm goes on
+    #[command(subcommand, hide = true)]
+    Hook(cli::hook::Hook),
+    #[command(flatten)]
+    Person(cli::Verb),
 }
 
 /// How this process tells what it does.
@@ -256,5 +261,10 @@ mod tests {
             let name = flag.split('=').next().unwrap();
             assert!(error.contains(words) && error.contains(name), "{flag}: {error}");
         }
+    }
+
+    #[test]
+    fn no_two_roles_or_verbs_share_a_name() {
+        Cli::command().debug_assert();
     }
 }

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tidelock::config::{self, Command, CrdsArgs};
-use tidelock::{crd, rotator, server, telemetry};
+use tidelock::{cli, crd, rotator, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,17 +27,28 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         bail!("another provider of TLS is installed already");
     }
-    telemetry::start_log(cli.log.log_format.into(), cli.log.log_level)?;
+    let log = cli.log;
     match cli.command {
-        Command::Server(args) => tokio::runtime::Runtime::new()?.block_on(async {
-            let shutdown = shutdown_on_signal()?;
-            server::run(*args, shutdown).await
-        }),
-        Command::Rotate(role) => single_threaded(async {
+        Command::Server(args) => {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let shutdown = shutdown_on_signal()?;
+                server::run(*args, shutdown).await
+            })
+        }
+        Command::Rotator(role) => single_threaded(async {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
             let shutdown = shutdown_on_signal()?;
             Ok(rotator::run(role, shutdown).await?)
         }),
         Command::Crds(args) => crds(&args),
+        Command::Hook(hook) => {
+            single_threaded(async { Ok(cli::hook::run(&hook, &mut std::io::stdout()).await?) })
+        }
+        Command::Person(verb) => single_threaded(async {
+            let (mut out, mut progress) = (std::io::stdout(), std::io::stderr());
+            Ok(cli::run(verb, config::Cli::command(), &mut out, &mut progress).await?)
+        }),
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tracing::level_filters::LevelFilter;
 
+use crate::telemetry::LogFilter;
 use crate::{cli, rotator, telemetry};
 
 /// AWS Secrets Manager for any Kubernetes cluster.
@@ -41,9 +41,9 @@ pub enum Command {
 /// How this process tells what it does.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
-    /// What is logged: off, error, warn, info, debug or trace
+    /// What is logged: error, warn, info, debug, trace, or directives such as info,tidelock::keeper=debug
     #[arg(long, global = true, env = "TIDELOCK_LOG_LEVEL", default_value = "info", hide_env = true)]
-    pub log_level: LevelFilter,
+    pub log_level: LogFilter,
     /// How log lines are written, on standard error
     #[arg(long, global = true, env = "TIDELOCK_LOG_FORMAT", default_value = "plain", hide_env = true)]
     pub log_format: LogFormat,

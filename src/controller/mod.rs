@@ -1,9 +1,6 @@
 //! SHELL. Loops over Kubernetes objects, per kind: observe, decide, apply, report.
 //! Must not import another shell.
 
-<<<<<<< HEAD
 pub mod guard;
 pub mod managed_secret;
-=======
 pub mod trust;
->>>>>>> main

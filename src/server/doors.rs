@@ -11,9 +11,15 @@ use super::may_project::Asking;
 use super::{Ground, Tasks};
 use crate::api::health;
 use crate::config::ServerArgs;
+use crate::controller::trust::{Trust, TrustSettings};
 use crate::keeper::{Keeper, Rights};
-use crate::serve::{BodyLimits, Door, Limits, Listener, Protocol, bounded, run};
+use crate::pki::{Certificates, Lifetimes};
+use crate::serve::{BodyLimits, Door, Limits, Listener, Protocol, bounded, run, tls};
 use crate::telemetry::{Metrics, Readiness};
+use crate::webhook;
+
+/// Where everybody finds what to trust; the same name in each namespace that it is published to.
+const TRUST_CONFIG_MAP: &str = "tidelock-ca";
 
 const HEALTH_BODY: BodyLimits =
     BodyLimits { bytes_max: 1024, timeout: std::time::Duration::from_secs(5), large_max: 1 };
@@ -37,14 +43,44 @@ pub async fn health(
     Ok(run(door, bounded(warp::service(routes), HEALTH_BODY), stop))
 }
 
+/// Everything that only the leader serves.
 pub(super) async fn open(
     ground: &Ground,
     tasks: &mut Tasks,
     keeper: &Arc<Keeper>,
     rights: Arc<dyn Rights>,
 ) -> anyhow::Result<()> {
-    let _ = (ground, tasks, Asking { keeper: Arc::clone(keeper), rights });
+    let Ground { args, client, clock, readiness, .. } = ground;
+    let certificates = Certificates::new();
+    let component = readiness.component("trust");
+    let trust =
+        Trust::new(client.clone(), settings(args), Arc::clone(clock), Arc::clone(&certificates), component);
+    tasks.spawn("trust", trust.run(tasks.stop()));
+
+    let asking = Arc::new(Asking { keeper: Arc::clone(keeper), rights });
+    let door = Door {
+        name: "webhook",
+        listener: listen("webhook", args.webhook_listen).await?,
+        tls: Some(tls(Protocol::Http, certificates)),
+        protocol: Protocol::Http,
+        limits: Limits::http(),
+    };
+    let routes = warp::service(webhook::routes(asking, Arc::clone(clock)));
+    tasks.spawn("webhook", run(door, bounded(routes, webhook::BODY_LIMITS), tasks.stop()));
     Ok(())
+}
+
+fn settings(args: &ServerArgs) -> TrustSettings {
+    TrustSettings {
+        namespace: args.namespace.clone(),
+        secret: args.authority_name(),
+        config_map: TRUST_CONFIG_MAP.to_owned(),
+        more_namespaces: vec![args.rotations_namespace()],
+        webhook_configuration: args.name.clone(),
+        installation: args.installation.clone(),
+        server_names: args.host_names(),
+        lifetimes: Lifetimes { leaf: args.leaf_lifetime, ..Lifetimes::default() },
+    }
 }
 
 async fn listen(name: &'static str, address: SocketAddr) -> anyhow::Result<Listener> {

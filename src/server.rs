@@ -22,7 +22,7 @@ use crate::cluster::{
     AccessReviews, Elector, EventPublisher, EventSender, LeaseHold, LeaseSettings, StorePosition,
 };
 use crate::config::ServerArgs;
-use crate::controller::managed_secret;
+use crate::controller::{managed_secret, nodes};
 use crate::keeper::{self, Keeper};
 use crate::seal::SystemRandom;
 use crate::store::Store;
@@ -60,7 +60,7 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     let (events, publisher) = EventPublisher::new(client.clone(), Arc::clone(&clock), args.pod_name.clone());
     let cut = tasks.stop();
     tasks.spawn("events", async move {
-        cut.run_until_cancelled(publisher.run()).await;
+        cut.run_until_cancelled(Box::pin(publisher.run())).await;
     });
     let ground = Ground { args: Arc::new(args), client, clock, events, readiness };
 
@@ -175,6 +175,7 @@ async fn serve(
         tasks.stop(),
     );
     tasks.spawn("managed secrets", controller);
+    tasks.spawn("nodes", nodes::run(client.clone(), Arc::clone(&keeper), tasks.stop()));
     doors::open(ground, tasks, &keeper, rights).await
 }
 

@@ -3,4 +3,5 @@
 
 pub mod guard;
 pub mod managed_secret;
+pub mod nodes;
 pub mod trust;

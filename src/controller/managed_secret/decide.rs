@@ -142,12 +142,12 @@ fn restore(seen: &Observed<'_>, secret: &Description, namespace_uid: &str) -> Pl
     };
     let message = format!(
         "the secret {} was made in an earlier namespace {}: somebody with the verb restore must approve that this \
-         one gets its values, by `tidelock approve restore {}`, which annotates this object with {}={}{unguarded}",
-        secret.name,
+         one gets its values, by `tidelock approve restore {}`, which sets this object's annotation {} to that \
+         ARN{unguarded}",
+        secret.arn,
         seen.resource.namespace,
         seen.resource.name,
         crate::crd::ANNOTATION_APPROVE_RESTORE,
-        secret.arn
     );
     refuse(Reason::RestoreNeedsApproval, message)
 }

@@ -18,8 +18,8 @@ use super::Context;
 use super::vanished::{self, Kept, Listing, Place};
 use crate::access::Principal;
 use crate::cluster::EventKind;
-use crate::crd::ManagedSecret;
 use crate::crd::reasons::Reason;
+use crate::crd::{ManagedSecret, condition};
 use crate::keeper::{DeletionMode, KeeperError};
 use crate::secret::{Arn, Name, Origin, SecretId};
 
@@ -173,7 +173,7 @@ async fn schedule(context: &Context, arn: &Arn, kept: &[Kept]) -> Result<(), Swe
     let id = SecretId::Arn(arn.to_string());
     let by = Principal::Controller;
     let due = match context.ports.keeper.schedule_deletion(&by, &id, DeletionMode::OwnWindow).await {
-        Ok(scheduled) => scheduled.due_at,
+        Ok(scheduled) => condition::whole_second(scheduled.due_at),
         // Somebody was faster.
         Err(KeeperError::NotFound | KeeperError::MarkedForDeletion) => return Ok(()),
         Err(error) => return Err(error.into()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::node::args::{MounterArgs, NodeArgs};
 use crate::telemetry::LogFilter;
 use crate::{cli, rotator, telemetry};
 
@@ -25,6 +26,10 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: controllers, webhook, AWS API and the stream of the nodes
     Server(Box<ServerArgs>),
+    /// Run the node agent: pods' volumes, on each node
+    Node(Box<NodeArgs>),
+    /// Run the privileged container beside the node agent
+    Mounter(MounterArgs),
     /// Run a container of a rotation's pod
     // Not `rotate`: that is what a person types.
     #[command(subcommand, hide = true)]

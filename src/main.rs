@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tidelock::config::{self, Command, CrdsArgs};
-use tidelock::{cli, crd, rotator, server, telemetry};
+use tidelock::{cli, crd, daemon, rotator, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,18 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
                 server::run(*args, shutdown).await
             })
         }
+        Command::Node(args) => {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let shutdown = shutdown_on_signal()?;
+                daemon::node(*args, shutdown).await
+            })
+        }
+        Command::Mounter(args) => single_threaded(async {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            let shutdown = shutdown_on_signal()?;
+            daemon::mounter(args, shutdown).await
+        }),
         Command::Rotator(role) => single_threaded(async {
             telemetry::start_log(log.log_format.into(), log.log_level)?;
             let shutdown = shutdown_on_signal()?;

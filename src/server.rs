@@ -28,6 +28,7 @@ use crate::seal::SystemRandom;
 use crate::store::Store;
 use crate::telemetry::{Component, Metrics, Readiness};
 use anchor::StoreAnchor;
+pub use doors::health;
 use opening::{Hindrance, Opened, Opening};
 use tasks::Tasks;
 use watched::{WatchedStore, noted};
@@ -51,7 +52,7 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     let store = readiness.component("store");
     let metrics = Metrics::install()?;
     let mut tasks = Tasks::new(CancellationToken::new());
-    let health = doors::health(&args, readiness.clone(), &metrics, tasks.stop()).await?;
+    let health = doors::health(args.health_listen, readiness.clone(), &metrics, tasks.stop()).await?;
     tasks.spawn("health", health);
     tasks.spawn("metrics", metrics.keep_up(tasks.stop()));
 

@@ -46,6 +46,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Wiring: they may name every room.
     ("config", &["*"]),
     ("server", &["*"]),
+    ("daemon", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),
     ("tidy", &["*"]),

@@ -26,14 +26,14 @@ const HEALTH_BODY: BodyLimits =
 
 /// Liveness, readiness and metrics, from the first moment on.
 pub async fn health(
-    args: &ServerArgs,
+    address: SocketAddr,
     readiness: Readiness,
     metrics: &Metrics,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let door = Door {
         name: "health",
-        listener: listen("health", args.health_listen).await?,
+        listener: listen("health", address).await?,
         tls: None,
         protocol: Protocol::Http,
         limits: Limits::http(),

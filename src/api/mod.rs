@@ -3,5 +3,6 @@
 
 mod authenticate;
 pub mod aws;
+pub mod node;
 
 pub use authenticate::Authenticate;

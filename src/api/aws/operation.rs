@@ -6,9 +6,7 @@ use zeroize::Zeroizing;
 
 use super::AwsApi;
 use super::error::ApiError;
-use super::reply::{
-    CreatedBody, DescriptionBody, MovedBody, PutBody, RandomPasswordBody, ValueBody, json,
-};
+use super::reply::{CreatedBody, DescriptionBody, MovedBody, PutBody, RandomPasswordBody, ValueBody, json};
 use super::shape::{Kind, Member, Members};
 use crate::access::Principal;
 use crate::keeper::Create;
@@ -109,11 +107,8 @@ impl Action {
             Member::optional("Type", Kind::NotBuilt),
         ];
         const DESCRIBE: &[Member] = &[SECRET_ID];
-        const GET: &[Member] = &[
-            SECRET_ID,
-            Member::optional("VersionId", VERSION_ID),
-            Member::optional("VersionStage", STAGE),
-        ];
+        const GET: &[Member] =
+            &[SECRET_ID, Member::optional("VersionId", VERSION_ID), Member::optional("VersionStage", STAGE)];
         const PUT: &[Member] = &[
             SECRET_ID,
             TOKEN,
@@ -131,10 +126,7 @@ impl Action {
         ];
         const RANDOM: &[Member] = &[
             Member::optional("PasswordLength", Kind::Whole { min: 1, max: PasswordRules::LENGTH_MAX as i64 }),
-            Member::optional(
-                "ExcludeCharacters",
-                Kind::Text { min: 0, max: PasswordRules::EXCLUDED_MAX },
-            ),
+            Member::optional("ExcludeCharacters", Kind::Text { min: 0, max: PasswordRules::EXCLUDED_MAX }),
             Member::optional("ExcludeNumbers", Kind::Flag),
             Member::optional("ExcludePunctuation", Kind::Flag),
             Member::optional("ExcludeUppercase", Kind::Flag),
@@ -261,9 +253,7 @@ fn secret_id(members: &mut Members) -> Result<SecretId, ApiError> {
 /// SDKs fill the token in; who speaks HTTP by hand has to (recorded).
 fn token(members: &mut Members) -> Result<VersionId, ApiError> {
     version_id(members, "ClientRequestToken")?.ok_or_else(|| {
-        ApiError::request(
-            "You must provide a ClientRequestToken value. We recommend a UUID-type value.",
-        )
+        ApiError::request("You must provide a ClientRequestToken value. We recommend a UUID-type value.")
     })
 }
 
@@ -273,7 +263,8 @@ fn version_id(members: &mut Members, name: &'static str) -> Result<Option<Versio
 }
 
 fn stage(text: &str) -> Result<Stage, ApiError> {
-    Stage::parse(text).map_err(|error| ApiError::parameter(format!("The staging label is not valid: {error}.")))
+    Stage::parse(text)
+        .map_err(|error| ApiError::parameter(format!("The staging label is not valid: {error}.")))
 }
 
 fn new_value(members: &mut Members) -> Result<Option<SecretValue>, ApiError> {

@@ -193,7 +193,8 @@ impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let milliseconds = self.0.as_millisecond();
         let (whole, part) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
-        let number = RawValue::from_string(format!("{whole}.{part:03}")).map_err(serde::ser::Error::custom)?;
+        let number =
+            RawValue::from_string(format!("{whole}.{part:03}")).map_err(serde::ser::Error::custom)?;
         number.serialize(serializer)
     }
 }

@@ -21,12 +21,25 @@ pub(super) struct Member {
 /// What a member may be. Lengths are in characters, of sensitive members in bytes.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
-    Text { min: usize, max: usize },
-    SensitiveText { max: usize },
-    SensitiveBlob { max: usize },
+    Text {
+        min: usize,
+        max: usize,
+    },
+    SensitiveText {
+        max: usize,
+    },
+    SensitiveBlob {
+        max: usize,
+    },
     Flag,
-    Whole { min: i64, max: i64 },
-    Texts { items_max: usize, chars_max: usize },
+    Whole {
+        min: i64,
+        max: i64,
+    },
+    Texts {
+        items_max: usize,
+        chars_max: usize,
+    },
     /// In AWS's model, and not in this program.
     NotBuilt,
 }
@@ -103,7 +116,9 @@ pub(super) fn members(body: &[u8], shape: &[Member]) -> Result<Members, ApiError
         let Some(value) = raw.get(member.name).map(|raw| raw.get()).filter(|raw| *raw != "null") else {
             if member.required {
                 let place = lower_camel(member.name);
-                wrong.push(format!("Value null at '{place}' failed to satisfy constraint: Member must not be null"));
+                wrong.push(format!(
+                    "Value null at '{place}' failed to satisfy constraint: Member must not be null"
+                ));
             }
             continue;
         };

@@ -11,7 +11,7 @@ use crate::{Cluster, Options, Tools, images, program, progress};
 /// The demo's own cluster.
 pub const CLUSTER: &str = "demo";
 /// Everything of the release is in here; the demo makes it and takes it away.
-pub const NAMESPACE: &str = "tidelock-demo";
+pub const NAMESPACE: &str = "tidelock-system";
 pub const RELEASE: &str = "tidelock";
 /// The namespace of the samples.
 pub const SAMPLES: &str = "shop";

@@ -29,7 +29,8 @@ use super::authenticate::{Authenticate, bearer};
 use crate::access::Principal;
 use crate::clock::Clock;
 use crate::keeper::Keeper;
-use crate::secret::{PasswordError, PasswordRules, Plaintext};
+use crate::secret::password::PasswordError;
+use crate::secret::{PasswordRules, Plaintext};
 
 /// The largest value, written in JSON's longest way (six bytes for one), and room for everything else.
 pub const BODY_BYTES_MAX: usize = 6 * Plaintext::BYTES_MAX + 64 * 1024;

@@ -173,7 +173,7 @@ async fn create(api: &AwsApi, by: &Principal, mut members: Members) -> Result<By
         grants: Vec::new(),
         recovery_window_days: RECOVERY_WINDOW_DAYS,
     };
-    let created = api.keeper.create(by, request).await?;
+    let created = api.keeper.create(by, &request).await?;
     written(&CreatedBody::from(&created))
 }
 
@@ -204,7 +204,7 @@ async fn put(api: &AwsApi, by: &Principal, mut members: Members) -> Result<Bytes
         Some(texts) => Some(texts.iter().map(|text| stage(text)).collect::<Result<Vec<_>, _>>()?),
         None => None,
     };
-    let put = api.keeper.put(by, &id, token, value, stages).await?;
+    let put = api.keeper.put(by, &id, &token, &value, stages.as_deref()).await?;
     written(&PutBody::from(&put))
 }
 
@@ -213,7 +213,7 @@ async fn move_stage(api: &AwsApi, by: &Principal, mut members: Members) -> Resul
     let stage = stage(&required(&mut members, "VersionStage")?)?;
     let to = version_id(&mut members, "MoveToVersionId")?;
     let from = version_id(&mut members, "RemoveFromVersionId")?;
-    let moved = api.keeper.move_stage(by, &id, stage, to, from).await?;
+    let moved = api.keeper.move_stage(by, &id, &stage, to.as_ref(), from.as_ref()).await?;
     written(&MovedBody::from(&moved))
 }
 

@@ -4,5 +4,7 @@
 mod authenticate;
 pub mod aws;
 pub mod node;
+#[cfg(test)]
+mod tests;
 
 pub use authenticate::Authenticate;

@@ -74,7 +74,6 @@ pub struct Bench {
     pub rights: Arc<Answers>,
     pub tokens: Arc<Tokens>,
     pub clock: Arc<ManualClock>,
-    pub store: Arc<dyn Store>,
     _folder: tempfile::TempDir,
 }
 
@@ -102,14 +101,14 @@ pub async fn bench() -> Bench {
     let changes = vec![Change::PutInstallation(ready)];
     store.commit(Batch { epoch, changes, audit: Vec::new() }).await.unwrap();
     let rights = Arc::new(Answers::default());
-    let ports = Ports { store: store.clone(), root_key, clock: clock.clone(), rights: rights.clone() };
+    let ports = Ports { store, root_key, clock: clock.clone(), rights: rights.clone() };
     let settings = Settings {
         region: "local-1".into(),
         account: "000000000000".into(),
         names: NamePolicy::NamespacePrefix,
     };
     let keeper = Arc::new(Keeper::start(ports, settings, epoch).await.unwrap());
-    Bench { keeper, rights, tokens: Arc::default(), clock, store, _folder: folder }
+    Bench { keeper, rights, tokens: Arc::default(), clock, _folder: folder }
 }
 
 impl Bench {

@@ -34,7 +34,7 @@ impl Refusal {
 impl From<&KeeperError> for Refusal {
     fn from(error: &KeeperError) -> Self {
         let reason = match error {
-            KeeperError::NotFound => Reason::UnknownSecret,
+            KeeperError::NotFound | KeeperError::NoSuchResource { .. } => Reason::UnknownSecret,
             KeeperError::NoValueForStage(_) | KeeperError::NoValueForVersion(_) => Reason::NoValue,
             KeeperError::MarkedForDeletion | KeeperError::NameMarkedForDeletion => {
                 Reason::ScheduledForDeletion

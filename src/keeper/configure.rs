@@ -1,6 +1,7 @@
 //! Configure: what a custom resource may change about a secret that exists. Must not touch values.
 
 use super::authorise::Act;
+use super::measure::counted;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::{RecoveryWindow, SecretId};
@@ -22,7 +23,7 @@ impl Keeper {
         id: &SecretId,
         wanted: &Configure,
     ) -> Result<(), KeeperError> {
-        settle(|| self.configure_once(by, id, wanted)).await
+        counted(Operation::Update, settle(|| self.configure_once(by, id, wanted)).await)
     }
 
     async fn configure_once(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Keeper, KeeperError, What};
+use super::{Keeper, KeeperError, What, measure};
 use crate::secret::{Arn, Stage, VersionId};
 use crate::store::{AuditEntry, Change, MountRecord};
 
@@ -22,9 +22,6 @@ pub struct Consumers {
 
 /// How long a node may be silent before nobody knows any more what its pods hold.
 const SILENCE: Duration = Duration::from_secs(30);
-
-const COMMIT_TO_RECEIPT: &str = "tidelock_projection_commit_to_receipt_seconds";
-const RECEIPTS: &str = "tidelock_projection_receipts_total";
 
 /// Which nodes have a stream. A node that was never heard of is as silent as this keeper is old.
 pub(super) struct Nodes {
@@ -138,9 +135,9 @@ impl Keeper {
             let (holds, holds_since) = (Some(version.clone()), Some(self.now()));
             let held = MountRecord { arn: arn.clone(), holds, holds_since, ..mount };
             self.commit(vec![Change::PutMount(held)], vec![audit]).await?;
-            metrics::counter!(RECEIPTS).increment(1);
+            measure::received();
             if changed_hands {
-                self.measure(arn, version);
+                self.measure_receipt(arn, version);
             }
             self.tell(arn, What::Consumers);
         }
@@ -208,16 +205,6 @@ impl Keeper {
             version: version.cloned(),
             pod: Some(format!("{}/{}/{}", mount.pod_namespace, mount.pod_name, mount.pod_uid)),
             outcome: "done".to_owned(),
-        }
-    }
-
-    fn measure(&self, arn: &Arn, version: &VersionId) {
-        let now = self.ports.clock.monotonic();
-        let memory = self.memory();
-        if let Some((promoted, at)) = memory.promoted.get(arn)
-            && promoted == version
-        {
-            metrics::histogram!(COMMIT_TO_RECEIPT).record(now.duration_since(*at));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::authorise::Act;
 use super::configure::check_window;
+use super::measure::counted;
 use super::sealing::check_size;
 use super::{Keeper, KeeperError, Settings, What, settle};
 use crate::access::{Authorized, Operation, Principal};
@@ -37,7 +38,7 @@ impl Keeper {
         if let Some(value) = &wanted.value {
             check_size(value)?;
         }
-        settle(|| self.create_once(by, wanted, window.days())).await
+        counted(Operation::Create, settle(|| self.create_once(by, wanted, window.days())).await)
     }
 
     async fn create_once(

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::authorise::Act;
 use super::configure::check_window;
+use super::measure::{self, counted};
 use super::{Keeper, KeeperError, PAGE, What, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::{Arn, Name, Origin, SecretId};
@@ -58,7 +59,7 @@ impl Keeper {
         id: &SecretId,
         mode: DeletionMode,
     ) -> Result<Scheduled, KeeperError> {
-        settle(|| self.schedule_deletion_once(by, id, mode)).await
+        counted(Operation::Delete, settle(|| self.schedule_deletion_once(by, id, mode)).await)
     }
 
     async fn schedule_deletion_once(
@@ -101,7 +102,7 @@ impl Keeper {
         id: &SecretId,
         restoration: Restoration<'_>,
     ) -> Result<Restored, KeeperError> {
-        settle(|| self.restore_once(by, id, restoration)).await
+        counted(Operation::Restore, settle(|| self.restore_once(by, id, restoration)).await)
     }
 
     async fn restore_once(
@@ -155,6 +156,7 @@ impl Keeper {
         let removal = Change::RemoveSecret(record.arn.clone(), Expected::Revision(record.revision));
         self.commit(vec![removal], vec![audit]).await?;
         self.forget_secret(record);
+        measure::purged();
         self.tell(&record.arn, What::Removed);
         Ok(())
     }

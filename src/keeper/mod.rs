@@ -10,6 +10,7 @@ mod delete;
 mod describe;
 mod error;
 mod files;
+mod measure;
 mod project;
 mod put;
 mod sealing;

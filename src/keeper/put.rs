@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::authorise::Act;
+use super::measure::counted;
 use super::sealing::check_size;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Authorized, Operation, Principal};
@@ -37,7 +38,7 @@ impl Keeper {
         stages: Option<&[Stage]>,
     ) -> Result<Put, KeeperError> {
         check_size(value)?;
-        settle(|| self.put_once(by, id, token, value, stages)).await
+        counted(Operation::Put, settle(|| self.put_once(by, id, token, value, stages)).await)
     }
 
     async fn put_once(

@@ -1,6 +1,7 @@
 //! Move a stage from one version to another. Must not touch values.
 
 use super::authorise::Act;
+use super::measure::counted;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::moves::after_move;
@@ -23,7 +24,7 @@ impl Keeper {
         to: Option<&VersionId>,
         from: Option<&VersionId>,
     ) -> Result<Moved, KeeperError> {
-        settle(|| self.move_stage_once(by, id, stage, to, from)).await
+        counted(Operation::MoveStage, settle(|| self.move_stage_once(by, id, stage, to, from)).await)
     }
 
     async fn move_stage_once(

@@ -16,6 +16,7 @@ use crate::store::{
 };
 
 mod deletion;
+mod measure;
 mod projection;
 mod values;
 

@@ -1,4 +1,10 @@
 //! SHELL. The AWS JSON 1.1 API, the stream of node agents, health and metrics.
 //! Must not import another shell; decisions are the keeper's.
 
-pub mod health;
+mod authenticate;
+pub mod aws;
+pub mod node;
+#[cfg(test)]
+mod tests;
+
+pub use authenticate::Authenticate;

@@ -3,6 +3,7 @@
 
 mod authenticate;
 pub mod aws;
+pub mod health;
 pub mod node;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,7 @@
 //! SHELL. Loops over Kubernetes objects, per kind: observe, decide, apply, report.
 //! Must not import another shell.
 
+pub mod guard;
+pub mod managed_secret;
+pub mod nodes;
 pub mod trust;

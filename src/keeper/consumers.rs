@@ -1,9 +1,9 @@
 //! Consumers: which mounts hold which version, as receipts prove. Must not guess: a silent node is unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{Keeper, KeeperError, What, measure};
+use super::{Keeper, KeeperError, PAGE, What, measure};
 use crate::secret::{Arn, Stage, VersionId};
 use crate::store::{AuditEntry, Change, MountRecord};
 
@@ -111,6 +111,20 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// The nodes on which the store knows of mounts, for whoever finds out which of them are gone.
+    pub async fn nodes_with_mounts(&self) -> Result<BTreeSet<String>, KeeperError> {
+        let (mut nodes, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = self.ports.store.secrets(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(nodes) };
+            after = Some(last.name.clone());
+            for record in &page {
+                let mounts = self.ports.store.mounts_of_secret(&record.arn).await?;
+                nodes.extend(mounts.into_iter().map(|mount| mount.node));
+            }
+        }
     }
 
     /// What the store knows of a node's mounts, for a stream that begins: what the agent does not name is gone.

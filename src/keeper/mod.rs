@@ -39,6 +39,9 @@ pub use put::Put;
 pub use stage::Moved;
 pub use value::Revealed;
 
+// What callers give and get back: the controllers know the store by these shapes only.
+pub use crate::store::{Deletion, GrantRecord};
+
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;
 use crate::kms::RootKey;

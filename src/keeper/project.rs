@@ -90,7 +90,7 @@ impl Keeper {
         let mount = LiveMount::new(pod, node, request)?;
         let id = mount.request.mount_id.clone();
         // Known before anything is read: a change from now on reaches this mount as well.
-        self.memory().mounts.insert(id.clone(), mount.clone());
+        let before = self.memory().mounts.insert(id.clone(), mount.clone());
         match counted(Operation::Project, self.attach_known(&mount).await) {
             Ok(projected) => {
                 // The volume may have been given up meanwhile: then its record must not outlive it.
@@ -100,7 +100,12 @@ impl Keeper {
                 Ok(projected)
             }
             Err(error) => {
-                self.memory().mounts.remove(&id);
+                let mut memory = self.memory();
+                // One that had its files before is watched as before.
+                match before.filter(|before| before.placed.is_some()) {
+                    Some(before) => memory.mounts.insert(id, before),
+                    None => memory.mounts.remove(&id),
+                };
                 Err(error)
             }
         }

@@ -1,6 +1,7 @@
 //! Move a stage from one version to another. Must not touch values.
 
 use super::authorise::Act;
+use super::commit::After;
 use super::measure::counted;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
@@ -60,11 +61,11 @@ impl Keeper {
         }
         let expected = Expected::Revision(record.revision);
         let audit = self.done(by, Operation::MoveStage, &arn, to.or(from));
-        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
-        if let Some(promoted) = &promoted {
-            self.remember_promotion(&arn, promoted);
-        }
-        self.tell(&arn, if promoted.is_some() { What::Value } else { What::Stages });
+        let after = match promoted {
+            None => vec![After::Tell(What::Stages)],
+            Some(promoted) => vec![After::Promoted(promoted), After::Tell(What::Value)],
+        };
+        self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
         Ok(Moved { arn, name })
     }
 

@@ -9,7 +9,6 @@ pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod crd;
-pub mod daemon;
 pub mod inject;
 pub mod keeper;
 pub mod kms;

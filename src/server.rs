@@ -2,7 +2,7 @@
 //! takes them down in the other. Must hold no logic of the product.
 
 mod anchor;
-mod doors;
+pub mod doors;
 mod may_project;
 mod opening;
 mod tasks;
@@ -28,7 +28,6 @@ use crate::seal::SystemRandom;
 use crate::store::Store;
 use crate::telemetry::{Component, Metrics, Readiness};
 use anchor::StoreAnchor;
-pub use doors::health;
 use opening::{Hindrance, Opened, Opening};
 use tasks::Tasks;
 use watched::{WatchedStore, noted};

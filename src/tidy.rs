@@ -46,7 +46,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Wiring: they may name every room.
     ("config", &["*"]),
     ("server", &["*"]),
-    ("daemon", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),
     ("tidy", &["*"]),

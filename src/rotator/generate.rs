@@ -14,9 +14,8 @@ use tokio::io::AsyncReadExt as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::event::Event;
-use super::rules::{KeyEncoding, Rules};
 use super::{RotatorError, patiently};
-use crate::rotation::Step;
+use crate::rotation::{KeyEncoding, PasswordRules, Rules, Step};
 use crate::secret::Stage;
 use crate::wire::aws::{
     Api, CallError, GetRandomPassword, GetSecretValue, PutSecretValue, SecretText, SecretValue,
@@ -121,8 +120,18 @@ async fn current(api: &Api, event: &Event) -> Result<SecretValue, RotatorError> 
     }
 }
 
-async fn random_password(api: &Api, rules: &GetRandomPassword) -> Result<SecretText, RotatorError> {
-    let answer = patiently(|| api.random_password(rules)).await;
+async fn random_password(api: &Api, rules: &PasswordRules) -> Result<SecretText, RotatorError> {
+    let request = GetRandomPassword {
+        password_length: rules.length,
+        exclude_characters: rules.exclude_characters.clone(),
+        exclude_lowercase: rules.exclude_lowercase,
+        exclude_uppercase: rules.exclude_uppercase,
+        exclude_numbers: rules.exclude_numbers,
+        exclude_punctuation: rules.exclude_punctuation,
+        include_space: rules.include_space,
+        require_each_included_type: rules.require_each_included_type,
+    };
+    let answer = patiently(|| api.random_password(&request)).await;
     answer.map(|answer| answer.random_password).map_err(failed("no password can be generated"))
 }
 

@@ -21,6 +21,7 @@ pub mod seal;
 pub mod secret;
 pub mod serve;
 pub mod store;
+pub mod telemetry;
 pub mod webhook;
 pub mod wire;
 

@@ -1,2 +1,4 @@
 //! SHELL. The AWS JSON 1.1 API, the stream of node agents, health and metrics.
 //! Must not import another shell; decisions are the keeper's.
+
+pub mod health;

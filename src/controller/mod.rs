@@ -1,2 +1,4 @@
 //! SHELL. Loops over Kubernetes objects, per kind: observe, decide, apply, report.
 //! Must not import another shell.
+
+pub mod rotation;

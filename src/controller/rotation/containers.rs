@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     ConfigMapKeySelector, ConfigMapVolumeSource, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
-    EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, Probe, ProjectedVolumeSource,
-    ResourceRequirements, SecretKeySelector, SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeMount,
-    VolumeProjection,
+    EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, Probe,
+    ProjectedVolumeSource, ResourceRequirements, SecretKeySelector, SecretVolumeSource,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -180,14 +180,16 @@ fn environment(settings: &JobSettings, job: &JobRotator, step: Step) -> Vec<EnvV
             name: variable.name.clone(),
             value: variable.value.clone(),
             value_from: variable.value_from.as_ref().map(|source| EnvVarSource {
-                secret_key_ref: source.secret_key_ref.as_ref().map(selected).map(|(name, key)| SecretKeySelector {
-                    name,
-                    key,
-                    optional: None,
-                }),
-                config_map_key_ref: source.config_map_key_ref.as_ref().map(selected).map(|(name, key)| {
-                    ConfigMapKeySelector { name, key, optional: None }
-                }),
+                secret_key_ref: source
+                    .secret_key_ref
+                    .as_ref()
+                    .map(selected)
+                    .map(|(name, key)| SecretKeySelector { name, key, optional: None }),
+                config_map_key_ref: source
+                    .config_map_key_ref
+                    .as_ref()
+                    .map(selected)
+                    .map(|(name, key)| ConfigMapKeySelector { name, key, optional: None }),
                 ..EnvVarSource::default()
             }),
         })

@@ -190,9 +190,7 @@ fn pod(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>, service_a
     }
 }
 
-fn pull_secrets(
-    settings: &JobSettings,
-) -> Option<Vec<k8s_openapi::api::core::v1::LocalObjectReference>> {
+fn pull_secrets(settings: &JobSettings) -> Option<Vec<k8s_openapi::api::core::v1::LocalObjectReference>> {
     let secrets: Vec<_> = settings
         .image_pull_secrets
         .iter()

@@ -1,20 +1,147 @@
 //! Every flag and environment variable of every role, typed. The only place that reads the environment.
-//! Must not act on what it reads, and must not read secrets from the environment: those come from files or the cluster.
+//! Must not act on what it reads, and must not take secrets: those come from files or from the cluster.
 
-use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::rotator;
 
 /// AWS Secrets Manager for any Kubernetes cluster.
 #[derive(Debug, Parser)]
-#[command(name = "tidelock", version, disable_help_subcommand = true)]
+#[command(name = "tidelock", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Cli {
+    #[command(flatten)]
+    pub log: LogArgs,
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a container of a rotation's pod
+    #[command(subcommand)]
+    Rotate(rotator::Role),
     /// Print the CustomResourceDefinitions
     Crds(CrdsArgs),
+}
+
+/// How this process tells what it does.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// What is logged: error, warn, info, debug, trace, or directives such as info,tidelock::node=debug
+    #[arg(long, global = true, env = "TIDELOCK_LOG_LEVEL", default_value = "info", hide_env = true)]
+    pub log_level: String,
+    /// How log lines are written
+    #[arg(long, global = true, env = "TIDELOCK_LOG_FORMAT", default_value = "text", hide_env = true)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The server's settings. The chart gives all of them but the timing.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The namespace that the server runs in
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: String,
+    /// The server's own pod
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: String,
+    /// What the names of the installation's objects begin with
+    #[arg(long, default_value = "tidelock")]
+    pub name: String,
+    /// What tokens must be made for: <installation>/api, <installation>/node and <installation>/stream
+    #[arg(long)]
+    pub installation: String,
+    /// The region in every ARN; fixed by the first start
+    #[arg(long, default_value = "local-1", value_parser = region)]
+    pub region: String,
+    /// The account in every ARN; fixed by the first start
+    #[arg(long, default_value = "000000000000", value_parser = account)]
+    pub account: String,
+    /// The folder of the store, on a volume of its own
+    #[arg(long, default_value = "/var/lib/tidelock")]
+    pub store_dir: PathBuf,
+    /// Where the API server reaches the webhook
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    pub webhook_listen: SocketAddr,
+    /// Where AWS's API is served
+    #[arg(long, default_value = "0.0.0.0:8444")]
+    pub api_listen: SocketAddr,
+    /// Where node agents connect
+    #[arg(long, default_value = "0.0.0.0:8445")]
+    pub node_listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served, without TLS
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub health_listen: SocketAddr,
+    /// The namespace of the Jobs of built-in rotators
+    #[arg(long)]
+    pub rotations_namespace: Option<String>,
+    /// The image of rotation Jobs
+    #[arg(long)]
+    pub image: String,
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub image_pull_policy: String,
+    /// The ServiceAccount of the node agents in the server's namespace
+    #[arg(long)]
+    pub node_service_account: Option<String>,
+    /// The least time between two writes of the consumers in one status
+    #[arg(long, default_value = "2s", value_parser = duration, hide = true)]
+    pub status_every: Duration,
+    /// The time between two complete looks at all ManagedSecrets
+    #[arg(long, default_value = "60s", value_parser = duration, hide = true)]
+    pub relist_every: Duration,
+    /// The life of the server's certificates
+    #[arg(long, default_value = "168h", value_parser = duration, hide = true)]
+    pub leaf_lifetime: Duration,
+}
+
+impl ServerArgs {
+    /// The Service of the server, and the stem of its Lease and ServiceAccount.
+    pub fn server_name(&self) -> String {
+        format!("{}-server", self.name)
+    }
+
+    pub fn root_key_name(&self) -> String {
+        format!("{}-root-key", self.name)
+    }
+
+    pub fn authority_name(&self) -> String {
+        format!("{}-ca", self.name)
+    }
+
+    /// A ConfigMap by whose data `confirm` somebody accepts that the store is another than before.
+    pub fn accept_loss_name(&self) -> String {
+        format!("{}-accept-loss", self.name)
+    }
+
+    pub fn rotations_namespace(&self) -> String {
+        self.rotations_namespace.clone().unwrap_or_else(|| format!("{}-rotations", self.name))
+    }
+
+    pub fn node_service_account(&self) -> String {
+        self.node_service_account.clone().unwrap_or_else(|| format!("{}-node", self.name))
+    }
+
+    /// The names that clients use for the server: its Service in every spelling that resolves.
+    pub fn host_names(&self) -> Vec<String> {
+        let (service, namespace) = (self.server_name(), &self.namespace);
+        vec![
+            format!("{service}.{namespace}.svc"),
+            format!("{service}.{namespace}.svc.cluster.local"),
+            format!("{service}.{namespace}"),
+            service,
+            "localhost".to_owned(),
+        ]
+    }
 }
 
 /// What of the definitions is printed.
@@ -26,4 +153,97 @@ pub struct CrdsArgs {
     /// Print the template of the chart
     #[arg(long)]
     pub chart: bool,
+}
+
+/// The command line. Called as `kubectl-tidelock`, the plugin of kubectl, it is the same program by another name.
+pub fn command_line() -> Cli {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().and_then(|word| Path::new(word).file_name()).map(ToOwned::to_owned);
+    if called.is_some_and(|name| name == "kubectl-tidelock") {
+        words[0] = OsString::from("kubectl tidelock");
+    }
+    Cli::parse_from(words)
+}
+
+fn region(text: &str) -> Result<String, String> {
+    // What AWS's clients take for a region.
+    let parts: Vec<&str> = text.split('-').collect();
+    let (last, words) = parts.split_last().unwrap_or((&"", &[]));
+    let right = !words.is_empty()
+        && words.iter().all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
+        && !last.is_empty()
+        && last.bytes().all(|b| b.is_ascii_digit());
+    if right {
+        Ok(text.to_owned())
+    } else {
+        Err("write small letters in words, and a number, joined by hyphens, such as local-1".to_owned())
+    }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let right = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+    if right { Ok(text.to_owned()) } else { Err("write 12 digits, such as 000000000000".to_owned()) }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a whole number and one of ms, s, m or h, such as 2s".to_owned();
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let count: u64 = text[..split].parse().map_err(|_| wrong())?;
+    let unit = match &text[split..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    count.checked_mul(unit).map(Duration::from_millis).filter(|d| !d.is_zero()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct OnlyServer {
+        #[command(flatten)]
+        args: ServerArgs,
+    }
+
+    fn server(extra: &[&str]) -> Result<ServerArgs, String> {
+        let given = ["server", "--namespace=tl", "--pod-name=p", "--installation=tidelock.tl", "--image=i"];
+        let parsed = OnlyServer::try_parse_from(given.iter().chain(extra));
+        parsed.map(|parsed| parsed.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_needs_little_and_names_its_objects_after_the_installation() {
+        let args = server(&["--name=vault"]).unwrap();
+        assert_eq!(args.server_name(), "vault-server");
+        assert_eq!(args.rotations_namespace(), "vault-rotations");
+        assert_eq!(args.node_service_account(), "vault-node");
+        assert!(args.host_names().contains(&"vault-server.tl.svc".to_owned()));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_refused_with_its_name_and_what_is_right() {
+        for (flag, words) in [
+            ("--region=Local_1", "such as local-1"),
+            ("--region=local", "such as local-1"),
+            ("--account=12", "write 12 digits"),
+            ("--api-listen=8444", "--api-listen"),
+            ("--status-every=2", "such as 2s"),
+            ("--image-pull-policy=Often", "IfNotPresent"),
+        ] {
+            let error = server(&[flag]).unwrap_err();
+            let name = flag.split('=').next().unwrap();
+            assert!(error.contains(words) && error.contains(name), "{flag}: {error}");
+        }
+    }
 }

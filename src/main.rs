@@ -4,14 +4,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Parser;
-
-use tidelock::config::{Cli, Command, CrdsArgs};
-use tidelock::crd;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use tidelock::config::{self, Command, CrdsArgs};
+use tidelock::{crd, rotator};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
+    let cli = config::command_line();
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "tidelock: {error:#}");
@@ -20,10 +21,47 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+fn run(cli: config::Cli) -> anyhow::Result<()> {
+    no_core_dumps()?;
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        bail!("another provider of TLS is installed already");
+    }
+    match cli.command {
+        Command::Rotate(role) => single_threaded(async {
+            let shutdown = shutdown_on_signal()?;
+            Ok(rotator::run(role, shutdown).await?)
+        }),
         Command::Crds(args) => crds(&args),
     }
+}
+
+/// Values and keys in memory must not reach a disk by way of a crash, nor be read by another process of this user.
+fn no_core_dumps() -> anyhow::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("core dumps cannot be turned off")?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .context("the limit of core dumps cannot be set to 0")
+}
+
+fn single_threaded(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Cancelled by SIGTERM, as kubelet sends it, or by SIGINT, as a terminal does.
+fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    let cancel = shutdown.clone();
+    // It ends with the runtime; nothing else waits for it.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(shutdown)
 }
 
 fn crds(args: &CrdsArgs) -> anyhow::Result<()> {

@@ -3,7 +3,9 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod demo;
 pub mod images;
+pub mod install;
 mod prerequisites;
 mod program;
 pub mod progress;

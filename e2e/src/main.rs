@@ -41,6 +41,10 @@ enum Verb {
     },
     /// List the clusters that stay
     List,
+    /// Show the main job on a cluster of its own, or on the one of KUBECONFIG when IMAGE is set too
+    Demo,
+    /// Remove what the demo made
+    DemoDown,
     /// Prepare target/image, the build context of the Containerfile, from a release build
     ImageContext,
     /// Build Tidelock's image as an OCI archive
@@ -70,6 +74,13 @@ async fn main() -> Result<()> {
         Verb::List => {
             Cluster::names()?.iter().for_each(|name| answer(name));
             Ok(())
+        }
+        Verb::Demo => {
+            tidelock_e2e::demo::run(variable("KUBECONFIG").map(PathBuf::from), variable("IMAGE")).await
+        }
+        Verb::DemoDown => {
+            let external = variable("IMAGE").is_some();
+            tidelock_e2e::demo::down(variable("KUBECONFIG").map(PathBuf::from), external).await
         }
         Verb::ImageContext => {
             answer(&images::tidelock_context().await?.display().to_string());
@@ -121,6 +132,12 @@ async fn load_all(cluster: &Cluster, archives: &[PathBuf]) -> Result<()> {
         cluster.load_image(archive).await?;
     }
     Ok(())
+}
+
+/// A variable of the demo's two; empty is as good as absent.
+#[expect(clippy::disallowed_methods, reason = "the demo's interface is two variables, as its README says")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[expect(clippy::print_stdout, reason = "the answer, for other programs to read")]

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use crate::access::{Grant, ServiceAccount};
-use crate::secret::{Name, NameError, Stage, StageError};
+use crate::secret::symmetric::KeyEncoding;
+use crate::secret::{Name, NameError, PasswordRules, Stage, StageError};
 
 use super::managed_secret::{Access, Effective, EffectiveAccess, ManagedSecret};
-use super::value::{KeyEncoding, PasswordRules, ValueSpec};
+use super::value::{self, ValueSpec};
 
 pub const RECOVERY_WINDOW_DAYS: u8 = 30;
 const SYMMETRIC_KEY_BYTES: usize = 32;
@@ -71,6 +72,8 @@ pub enum SpecError {
     TemplateWithoutKey,
     #[error("spec.value.generate.key `{0}` also stands in template; remove it there")]
     KeyInTemplate(String),
+    #[error("spec.value.generate.password.length is {0}: write 1 to 4096")]
+    PasswordLength(i32),
     #[error("spec.value.symmetricKey.bytes is {0}: write 16 to 64")]
     KeyBytes(i32),
     #[error("spec.access[{0}]: name the ServiceAccount of the pods, such as {{serviceAccount: orders-api}}")]
@@ -128,7 +131,8 @@ impl TryFrom<&ValueSpec> for ValueSource {
                     }
                     _ => return Err(SpecError::TemplateWithoutKey),
                 };
-                Ok(Self::Generate { object, password: generate.password.clone().unwrap_or_default() })
+                let password = password_rules(generate.password.as_ref())?;
+                Ok(Self::Generate { object, password })
             }
             (None, Some(from), None, None) => {
                 Ok(Self::FromSecret { name: from.name.clone(), key: from.key.clone() })
@@ -141,7 +145,12 @@ impl TryFrom<&ValueSpec> for ValueSource {
                         .filter(|bytes| (16..=64).contains(bytes))
                         .ok_or(SpecError::KeyBytes(bytes))?,
                 };
-                Ok(Self::SymmetricKey { bytes, encoding: key.encoding.unwrap_or_default() })
+                let encoding = match key.encoding.unwrap_or_default() {
+                    value::KeyEncoding::Raw => KeyEncoding::Raw,
+                    value::KeyEncoding::Base64 => KeyEncoding::Base64,
+                    value::KeyEncoding::Hex => KeyEncoding::Hex,
+                };
+                Ok(Self::SymmetricKey { bytes, encoding })
             }
             (None, None, None, Some(_)) => Ok(Self::External),
             (a, b, c, d) => {
@@ -184,6 +193,30 @@ impl Desired {
             access,
         }
     }
+}
+
+fn password_rules(spec: Option<&value::PasswordRules>) -> Result<PasswordRules, SpecError> {
+    let default = PasswordRules::default();
+    let Some(spec) = spec else { return Ok(default) };
+    let length = match spec.length {
+        None => default.length,
+        Some(length) => usize::try_from(length)
+            .ok()
+            .filter(|length| (1..=PasswordRules::LENGTH_MAX).contains(length))
+            .ok_or(SpecError::PasswordLength(length))?,
+    };
+    Ok(PasswordRules {
+        length,
+        exclude_characters: spec.exclude_characters.clone().unwrap_or_default(),
+        exclude_lowercase: spec.exclude_lowercase.unwrap_or(default.exclude_lowercase),
+        exclude_uppercase: spec.exclude_uppercase.unwrap_or(default.exclude_uppercase),
+        exclude_numbers: spec.exclude_numbers.unwrap_or(default.exclude_numbers),
+        exclude_punctuation: spec.exclude_punctuation.unwrap_or(default.exclude_punctuation),
+        include_space: spec.include_space.unwrap_or(default.include_space),
+        require_each_included_type: spec
+            .require_each_included_type
+            .unwrap_or(default.require_each_included_type),
+    })
 }
 
 fn grant(index: usize, access: &Access, namespace: &str) -> Result<DesiredGrant, SpecError> {

@@ -15,6 +15,8 @@ pub enum StoreError {
     NewerSchema { found: u32, known: u32 },
     #[error("the store belongs to another installation: {0}")]
     OtherInstallation(String),
+    #[error("the first start of this store is not over: it takes no records yet")]
+    Initialising,
     #[error("the store's folder lies on {0}, where its write-ahead log is not safe: give it a local volume")]
     NetworkFilesystem(&'static str),
     #[error("another process holds the store at {0}")]
@@ -37,6 +39,7 @@ impl StoreError {
             Self::Tampered { .. } => "StoreTampered",
             Self::NewerSchema { .. } => "StoreNewerSchema",
             Self::OtherInstallation(_) => "StoreOfOtherInstallation",
+            Self::Initialising => "StoreInitialising",
             Self::NetworkFilesystem(_) => "StoreOnNetworkFilesystem",
             Self::Locked(_) => "StoreLocked",
             Self::Full => "StoreFull",

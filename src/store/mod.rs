@@ -1,16 +1,27 @@
 //! PORT. Where sealed versions, stages, origins, rotations, receipts and the audit are kept; its adapters.
 //! Must never see an open value: it takes `Sealed`.
 
+mod chain;
+#[cfg(test)]
+mod contract;
+mod embedded;
 mod error;
 mod record;
+mod start;
 
+pub use chain::audit_hash;
+pub use embedded::{Embedded, EmbeddedFile};
 pub use error::StoreError;
 pub use record::*;
+pub use start::{KeySeen, LossAccepted, Observed, Refusal, StartPlan, decide_start};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::secret::{Arn, Name, VersionId};
+
+/// What a root key derives the key of the row MACs for.
+pub const ROW_MAC: &str = "row-mac";
 
 /// A store of one installation. Every write is one transaction; a write that was acknowledged survives any crash.
 #[async_trait]

@@ -1,0 +1,270 @@
+//! ADAPTER. The store in a folder of this machine: SQLite with a write-ahead log. Must be the only holder of its folder.
+//!
+//! A start goes in two steps, for the key of the row MACs is derived from the root key, and on the very first start there
+//! is no root key yet. `EmbeddedFile` is the file before the key: it tells what the file claims to be, and writes the
+//! one row that needs no MAC, the installation in state `Initialising`. `EmbeddedFile::unlock` takes the key and gives the
+//! store. What was claimed is verified there: only an empty store may be without MACs.
+
+mod apply;
+mod codec;
+mod fault;
+mod folder;
+mod journal;
+mod ledger;
+mod readers;
+mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot};
+
+use apply::{BY_ARN, BY_VERSION, first};
+use codec::{AUDIT, INSTALLATION, MOUNT, SECRET, VERSION};
+use fault::fault;
+use folder::Folder;
+use journal::ROTATION;
+use ledger::{Ledger, POSITION};
+use readers::Readers;
+use table::Read;
+use writer::{Job, Work};
+
+use super::{
+    AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, Position, RotationRecord,
+    SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
+};
+use crate::seal::DerivedKey;
+use crate::secret::{Arn, Name, VersionId};
+
+/// The store's file, locked and of this program's schema, before there is a key to verify it with.
+pub struct EmbeddedFile {
+    folder: Folder,
+    connection: Connection,
+}
+
+impl EmbeddedFile {
+    /// Takes the folder, which must exist, and brings its file to this program's schema.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let folder = Folder::take(folder)?;
+        let mut connection = folder.writer()?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { folder, connection })
+    }
+
+    /// What the file claims to be. To be believed once `unlock` has verified it.
+    pub fn installation(&self) -> Result<Option<Installation>, StoreError> {
+        apply::claimed_installation(&self.connection)
+    }
+
+    /// Whether the file holds anything but what a first start writes.
+    pub fn has_records(&self) -> Result<bool, StoreError> {
+        apply::has_records(&self.connection)
+    }
+
+    /// The first step of a first start: notes which installation this is to be, before its root key is made.
+    pub fn begin(&mut self, record: &Installation) -> Result<(), StoreError> {
+        let begun = self.installation()?;
+        let ready = begun.is_some_and(|found| found.state == InstallationState::Ready);
+        if ready || record.state != InstallationState::Initialising || self.has_records()? {
+            return Err(StoreError::OtherInstallation("it was begun before and is in use".into()));
+        }
+        INSTALLATION.put_without_mac(&self.connection, &codec::installation_row(record))
+    }
+
+    /// Verifies what the file claims, and gives the store.
+    pub fn unlock(self, key: DerivedKey) -> Result<Embedded, StoreError> {
+        let Self { folder, mut connection } = self;
+        let transaction = connection.transaction().map_err(fault)?;
+        let installation = apply::installation(&transaction, &key)?.ok_or(StoreError::Initialising)?;
+        match installation.state {
+            InstallationState::Ready => {
+                apply::audit_ends_as_noted(&transaction, &key, &Ledger::read(&transaction, &key)?)?;
+            }
+            InstallationState::Initialising => {
+                // Without a MAC anybody could have written that state: so it is believed of an empty store only.
+                if apply::has_records(&transaction)? {
+                    return Err(INSTALLATION.tampered(&[codec::number(1)]));
+                }
+                // An earlier attempt may have written it under a key that was never kept.
+                POSITION.delete(&transaction, "", [])?;
+                Ledger::blank().write(&transaction, &key)?;
+            }
+        }
+        transaction.commit().map_err(fault)?;
+        let (key, folder) = (Arc::new(key), Arc::new(folder));
+        let (jobs, waiting) = mpsc::channel(writer::WAITING_MAX);
+        let writer = writer::start(connection, Arc::clone(&key), waiting)?;
+        let readers = Arc::new(Readers::new(folder, key));
+        Ok(Embedded { jobs: Some(jobs), writer: Some(writer), readers })
+    }
+}
+
+/// The store. Dropping it waits until the batch that is being written is on disk.
+pub struct Embedded {
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Arc<Readers>,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of that thread has already failed whoever waited for it.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Embedded {
+    /// Once sent, the work is done even when the caller goes away.
+    async fn write(&self, work: Work) -> Result<Position, StoreError> {
+        let ended = || StoreError::Unavailable("its writer has ended".into());
+        let (answer, outcome) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or_else(ended)?;
+        jobs.send(Job { work, answer }).await.map_err(|_| ended())?;
+        outcome.await.map_err(|_| ended())?
+    }
+
+    async fn mounts_where(&self, clause: &'static str, is: String) -> Result<Vec<MountRecord>, StoreError> {
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            let rows = MOUNT.select(connection, key, clause, [is], Read::Whole)?;
+            rows.into_iter().map(codec::mount).collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn secret_where(
+        &self,
+        column: &'static str,
+        is: String,
+    ) -> Result<Option<SecretRecord>, StoreError> {
+        self.readers.read(move |connection, key| apply::secret(connection, key, column, &is)).await
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn installation(&self) -> Result<Option<Installation>, StoreError> {
+        self.readers.read(apply::installation).await
+    }
+
+    async fn raise_epoch(&self) -> Result<Epoch, StoreError> {
+        self.write(Work::RaiseEpoch).await.map(|position| position.epoch)
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.readers.read(|connection, key| Ok(Ledger::read(connection, key)?.position)).await
+    }
+
+    async fn newest_record_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(|connection, key| Ok(Ledger::read(connection, key)?.newest_at)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        self.write(Work::Commit(batch)).await
+    }
+
+    async fn secret(&self, arn: &Arn) -> Result<Option<SecretRecord>, StoreError> {
+        self.secret_where("arn", arn.to_string()).await
+    }
+
+    async fn secret_named(&self, name: &Name) -> Result<Option<SecretRecord>, StoreError> {
+        self.secret_where("name", name.to_string()).await
+    }
+
+    async fn secrets(&self, after: Option<&Name>, limit: usize) -> Result<Vec<SecretRecord>, StoreError> {
+        // No name is empty: everything comes after the empty text.
+        let after = after.map(Name::to_string).unwrap_or_default();
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            let clause = "WHERE name > ?1 ORDER BY name LIMIT ?2";
+            let rows =
+                SECRET.select(connection, key, clause, params![after, limit_of(limit)], Read::Whole)?;
+            rows.into_iter().map(codec::secret).collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError> {
+        let (arn, id) = (arn.to_string(), id.to_string());
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            first(VERSION.select(connection, key, BY_VERSION, [arn, id], Read::Whole)?, codec::version)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError> {
+        let arn = arn.to_string();
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            let clause = "WHERE arn = ?1 ORDER BY number";
+            let rows = VERSION.select(connection, key, clause, [arn], Read::WithoutBulk)?;
+            rows.into_iter().map(codec::version_summary).collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {
+        let arn = arn.to_string();
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            first(ROTATION.select(connection, key, BY_ARN, [arn], Read::Whole)?, journal::rotation)
+        };
+        self.readers.read(read).await
+    }
+
+    async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError> {
+        let read = |connection: &Connection, key: &DerivedKey| {
+            let rows = ROTATION.select(connection, key, "ORDER BY arn", [], Read::Whole)?;
+            rows.into_iter().map(journal::rotation).collect()
+        };
+        self.readers.read(read).await
+    }
+
+    async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {
+        Ok(self.mounts_where("WHERE id = ?1", id.to_owned()).await?.pop())
+    }
+
+    async fn mounts_of_secret(&self, arn: &Arn) -> Result<Vec<MountRecord>, StoreError> {
+        self.mounts_where("WHERE arn = ?1 ORDER BY id", arn.to_string()).await
+    }
+
+    async fn mounts_on_node(&self, node: &str) -> Result<Vec<MountRecord>, StoreError> {
+        self.mounts_where("WHERE node = ?1 ORDER BY id", node.to_owned()).await
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            let clause = "WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            let rows = AUDIT.select(connection, key, clause, params![after, limit_of(limit)], Read::Whole)?;
+            let rows = rows.into_iter().map(codec::audit).collect::<Result<Vec<_>, _>>()?;
+            linked(&rows)?;
+            Ok(rows)
+        };
+        self.readers.read(read).await
+    }
+}
+
+/// Each row follows from the one before it: none is missing between them, none was put in.
+fn linked(rows: &[AuditRecord]) -> Result<(), StoreError> {
+    for pair in rows.windows(2) {
+        let [before, row] = pair else { continue };
+        let follows = row.sequence == before.sequence + 1
+            && row.hash == audit_hash(&before.hash, row.sequence, &row.entry);
+        if !follows {
+            return Err(AUDIT.tampered(&[codec::number(row.sequence)]));
+        }
+    }
+    Ok(())
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

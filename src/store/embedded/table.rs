@@ -1,0 +1,166 @@
+//! Rows with MACs: no row is read but through here, and none comes out whose MAC is not right.
+//! Must not know what the columns mean.
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, Params, Row, params_from_iter};
+
+use super::fault::fault;
+use crate::seal::{DerivedKey, Field, digest, row_is_whole, row_mac, same};
+use crate::store::StoreError;
+
+/// A table: its columns in the order in which rows are given and taken, the first `key` of them its primary key.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) key: usize,
+    pub(super) columns: &'static [&'static str],
+    /// A large last column, which the MAC covers by its digest, so that listings need not read it. The column of the
+    /// digest is the last of `columns`.
+    pub(super) bulk: Option<&'static str>,
+}
+
+/// How much of each row is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    WithoutBulk,
+    Whole,
+}
+
+impl Table {
+    /// Rows that a clause picks (`WHERE .. ORDER BY ..`), each checked against its MAC.
+    pub(super) fn select(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        clause: &str,
+        params: impl Params,
+        read: Read,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let bulk = self.bulk.filter(|_| read == Read::Whole);
+        let columns = self.columns.iter().copied().chain(["mac"]).chain(bulk).collect::<Vec<_>>().join(", ");
+        let sql = format!("SELECT {columns} FROM {} {clause}", self.name);
+        let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
+        let mut rows = statement.query(params).map_err(fault)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(fault)? {
+            found.push(self.checked(key, row, bulk.is_some())?);
+        }
+        Ok(found)
+    }
+
+    fn checked(&self, key: &DerivedKey, row: &Row<'_>, with_bulk: bool) -> Result<Vec<Value>, StoreError> {
+        let count = self.columns.len();
+        let mut values = Vec::with_capacity(count + 1);
+        for at in 0..count {
+            values.push(row.get::<_, Value>(at).map_err(|_| self.tampered(&values))?);
+        }
+        let fields = fields(&values).ok_or_else(|| self.tampered(&values))?;
+        let mac = match row.get_ref(count).map_err(fault)? {
+            ValueRef::Blob(mac) => mac,
+            _ => return Err(self.tampered(&values)),
+        };
+        if !row_is_whole(key, self.name, &fields[..self.key], &fields[self.key..], mac) {
+            return Err(self.tampered(&values));
+        }
+        if with_bulk {
+            let bulk: Value = row.get(count + 1).map_err(|_| self.tampered(&values))?;
+            let whole = match (&bulk, values.last()) {
+                (Value::Null, Some(Value::Null)) => true,
+                (Value::Blob(bytes), Some(Value::Blob(wanted))) => same(&bulk_digest(bytes), wanted),
+                _ => false,
+            };
+            if !whole {
+                return Err(self.tampered(&values));
+            }
+            values.push(bulk);
+        }
+        Ok(values)
+    }
+
+    /// Writes a row over whatever has its primary key. With a `bulk`, the last value is that column's.
+    pub(super) fn put(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        values: &[Value],
+    ) -> Result<(), StoreError> {
+        let fields = fields(&values[..self.columns.len()])
+            .ok_or_else(|| StoreError::Corrupt(format!("a row for table {} has no such type", self.name)))?;
+        let mac = row_mac(key, self.name, &fields[..self.key], &fields[self.key..]);
+        self.put_with_mac(connection, values, mac.to_vec())
+    }
+
+    /// For the one row that is written before there is a key.
+    pub(super) fn put_without_mac(
+        &self,
+        connection: &Connection,
+        values: &[Value],
+    ) -> Result<(), StoreError> {
+        self.put_with_mac(connection, values, Vec::new())
+    }
+
+    fn put_with_mac(
+        &self,
+        connection: &Connection,
+        values: &[Value],
+        mac: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let columns: Vec<_> = self.columns.iter().copied().chain(self.bulk).chain(["mac"]).collect();
+        let places: Vec<_> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+        let updates: Vec<_> = columns[self.key..].iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
+            self.name,
+            columns.join(", "),
+            places.join(", "),
+            columns[..self.key].join(", "),
+            updates.join(", "),
+        );
+        let mac = Value::Blob(mac);
+        let params = params_from_iter(values.iter().chain([&mac]));
+        connection.prepare_cached(&sql).map_err(fault)?.execute(params).map_err(fault)?;
+        Ok(())
+    }
+
+    /// Removes rows; tells how many there were.
+    pub(super) fn delete(
+        &self,
+        connection: &Connection,
+        clause: &str,
+        params: impl Params,
+    ) -> Result<usize, StoreError> {
+        let sql = format!("DELETE FROM {} {clause}", self.name);
+        connection.prepare_cached(&sql).map_err(fault)?.execute(params).map_err(fault)
+    }
+
+    pub(super) fn is_empty(&self, connection: &Connection) -> Result<bool, StoreError> {
+        let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", self.name);
+        connection.query_row(&sql, [], |row| row.get(0)).map_err(fault)
+    }
+
+    /// The error for a row whose first values were readable.
+    pub(super) fn tampered(&self, values: &[Value]) -> StoreError {
+        let named = values.iter().take(self.key).map(|value| match value {
+            Value::Integer(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+            _ => "?".to_owned(),
+        });
+        StoreError::Tampered { table: self.name, key: named.collect::<Vec<_>>().join(" ") }
+    }
+}
+
+/// What stands for a large column under the MAC.
+pub(super) fn bulk_digest(bytes: &[u8]) -> [u8; 32] {
+    digest("tidelock.bulk.v1", &[bytes])
+}
+
+/// `None` when a value has a type that no column has.
+fn fields(values: &[Value]) -> Option<Vec<Field<'_>>> {
+    let field = |value| match value {
+        &Value::Null => Some(Field::Null),
+        &Value::Integer(number) => Some(Field::Integer(number)),
+        Value::Text(text) => Some(Field::Text(text)),
+        Value::Blob(bytes) => Some(Field::Bytes(bytes)),
+        &Value::Real(_) => None,
+    };
+    values.iter().map(field).collect()
+}

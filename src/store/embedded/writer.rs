@@ -1,0 +1,141 @@
+//! The one thread that writes. Batches that wait together go into one transaction, each in a savepoint of its own, and
+//! share the one flush to disk at its end. Must not answer anybody before that flush.
+
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::apply::{Apply, installation};
+use super::fault::fault;
+use super::ledger::Ledger;
+use crate::seal::DerivedKey;
+use crate::store::{Batch, Change, InstallationState, Position, StoreError};
+
+/// So many share one flush at most: beyond, the first would wait long for the last.
+const GROUP_MAX: usize = 256;
+/// So many may wait before callers have to.
+pub(super) const WAITING_MAX: usize = 1024;
+
+pub(super) enum Work {
+    Commit(Batch),
+    RaiseEpoch,
+}
+
+/// Work, and where its outcome goes.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Result<Position, StoreError>>,
+}
+
+struct Writer {
+    connection: Connection,
+    key: std::sync::Arc<DerivedKey>,
+    /// Whether the installation is known to be ready: until then, only that is written.
+    ready: bool,
+}
+
+/// Runs until the other end of `jobs` is dropped and all its jobs are answered.
+pub(super) fn start(
+    connection: Connection,
+    key: std::sync::Arc<DerivedKey>,
+    mut jobs: mpsc::Receiver<Job>,
+) -> Result<JoinHandle<()>, StoreError> {
+    let mut writer = Writer { connection, key, ready: false };
+    let run = move || {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < GROUP_MAX
+                && let Ok(next) = jobs.try_recv()
+            {
+                group.push(next);
+            }
+            writer.run(group);
+        }
+    };
+    std::thread::Builder::new()
+        .name("store-writer".into())
+        .spawn(run)
+        .map_err(|error| StoreError::Unavailable(format!("its thread cannot be started: {error}")))
+}
+
+impl Writer {
+    fn run(&mut self, group: Vec<Job>) {
+        let (work, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.work, job.answer)).unzip();
+        let outcomes = match self.write(&work) {
+            Ok(outcomes) => outcomes,
+            Err(error) => work.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // Whoever asked may have gone away meanwhile; the work is done all the same.
+            let _ = answer.send(outcome);
+        }
+    }
+
+    /// An error of the whole is an error of each: nothing was written.
+    fn write(&mut self, group: &[Work]) -> Result<Vec<Result<Position, StoreError>>, StoreError> {
+        let mut transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+        let mut ready = self.ready || is_ready(&transaction, &self.key)?;
+        let before = Ledger::read(&transaction, &self.key)?;
+        let mut ledger = before.clone();
+        let mut outcomes = Vec::with_capacity(group.len());
+        for work in group {
+            let savepoint = transaction.savepoint().map_err(fault)?;
+            let mut next = ledger.clone();
+            let outcome = match work {
+                Work::RaiseEpoch => {
+                    next.position.epoch.0 += 1;
+                    Ok(())
+                }
+                Work::Commit(batch) => allowed(batch, ready)
+                    .and_then(|()| Apply::new(&savepoint, &self.key, &mut next).batch(batch)),
+            };
+            match outcome {
+                Ok(()) => {
+                    savepoint.commit().map_err(fault)?;
+                    outcomes.push(Ok(next.position));
+                    ledger = next;
+                    ready = ready || makes_ready(work);
+                }
+                // These are the batch's own affair: dropping its savepoint takes back what it did.
+                Err(
+                    error @ (StoreError::Conflict
+                    | StoreError::Fenced
+                    | StoreError::Tampered { .. }
+                    | StoreError::OtherInstallation(_)
+                    | StoreError::Initialising),
+                ) => outcomes.push(Err(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if ledger != before {
+            ledger.write(&transaction, &self.key)?;
+        }
+        transaction.commit().map_err(fault)?;
+        self.ready = ready;
+        Ok(outcomes)
+    }
+}
+
+fn is_ready(connection: &Connection, key: &DerivedKey) -> Result<bool, StoreError> {
+    Ok(installation(connection, key)?.is_some_and(|record| record.state == InstallationState::Ready))
+}
+
+fn makes_ready(work: &Work) -> bool {
+    let Work::Commit(batch) = work else { return false };
+    batch.changes.iter().any(writes_ready)
+}
+
+/// A store whose first start is not over holds nothing, so that a start can tell it from one that was tampered with.
+fn allowed(batch: &Batch, ready: bool) -> Result<(), StoreError> {
+    if ready || batch.changes.first().is_some_and(writes_ready) {
+        Ok(())
+    } else {
+        Err(StoreError::Initialising)
+    }
+}
+
+fn writes_ready(change: &Change) -> bool {
+    matches!(change, Change::PutInstallation(record) if record.state == InstallationState::Ready)
+}

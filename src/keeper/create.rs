@@ -1,7 +1,14 @@
 //! Create: a secret with its first version, or without one. Must not make values.
 
-use crate::secret::{Arn, Name, Origin, SecretValue, VersionId};
-use crate::store::GrantRecord;
+use super::authorise::Act;
+use super::configure::check_window;
+use super::sealing::check_size;
+use super::{Keeper, KeeperError, Settings, What, settle};
+use crate::access::{Authorized, Operation, Principal};
+use crate::seal::SystemRandom;
+use crate::secret::moves::{Stages, after_put};
+use crate::secret::{Arn, ArnParts, Name, Origin, SecretId, SecretValue, Stage, VersionId};
+use crate::store::{Change, Expected, GrantRecord, SecretRecord, VersionRecord};
 
 pub struct Create {
     pub name: Name,
@@ -20,4 +27,126 @@ pub struct Created {
     pub name: Name,
     /// `None` when the secret has no value yet.
     pub version: Option<VersionId>,
+}
+
+impl Keeper {
+    /// Makes a secret and its first version in one transaction. The same request again succeeds and changes nothing;
+    /// for a custom resource, so does any further request for the same resource.
+    pub async fn create(&self, by: &Principal, wanted: &Create) -> Result<Created, KeeperError> {
+        let window = check_window(wanted.recovery_window_days)?;
+        if let Some(value) = &wanted.value {
+            check_size(value)?;
+        }
+        settle(|| self.create_once(by, wanted, window.days())).await
+    }
+
+    async fn create_once(
+        &self,
+        by: &Principal,
+        wanted: &Create,
+        recovery_window_days: u8,
+    ) -> Result<Created, KeeperError> {
+        let existing = self.ports.store.secret_named(&wanted.name).await?;
+        let fresh = existing.is_none();
+        let record = existing.unwrap_or_else(|| self.fresh_record(wanted, recovery_window_days));
+        let id = SecretId::Name(wanted.name.clone());
+        let act = Act { by, operation: Operation::Create, id: &id, version: Some(&wanted.token) };
+        let authorized = match self.right(act, &record, &[Stage::current()]).await? {
+            Ok(authorized) => authorized,
+            Err(denied) => {
+                let known = (!fresh).then_some(&record.arn);
+                return Err(self.refused(by, Operation::Create, known, denied).await);
+            }
+        };
+        match fresh {
+            true => self.create_fresh(by, wanted, record).await,
+            false => self.create_again(&authorized, wanted, &record).await,
+        }
+    }
+
+    fn fresh_record(&self, wanted: &Create, recovery_window_days: u8) -> SecretRecord {
+        let Settings { region, account, .. } = &self.settings;
+        let now = self.now();
+        SecretRecord {
+            arn: Arn::make(ArnParts { region, account, name: &wanted.name }, &mut SystemRandom),
+            name: wanted.name.clone(),
+            origin: wanted.origin.clone(),
+            description: wanted.description.clone(),
+            created_at: now,
+            changed_at: now,
+            accessed_at: None,
+            rotated_at: None,
+            stages: Stages::new(),
+            grants: wanted.grants.clone(),
+            recovery_window_days,
+            deletion: None,
+            rotation_enabled: None,
+            revision: 0,
+        }
+    }
+
+    async fn create_fresh(
+        &self,
+        by: &Principal,
+        wanted: &Create,
+        mut record: SecretRecord,
+    ) -> Result<Created, KeeperError> {
+        let arn = record.arn.clone();
+        let mut changes = Vec::new();
+        let version = wanted.value.as_ref().map(|_| wanted.token.clone());
+        if let Some(value) = &wanted.value {
+            record.stages = after_put(&record.stages, &wanted.token, None)?;
+            let sealed = Some(self.seal(&arn, &wanted.token, value).await?);
+            let (id, created_at) = (wanted.token.clone(), record.created_at);
+            changes.push(Change::PutVersion(VersionRecord {
+                arn: arn.clone(),
+                id,
+                created_at,
+                kind: value.kind,
+                sealed,
+            }));
+        }
+        changes.insert(0, Change::PutSecret(record.clone(), Expected::Absent));
+        let audit = self.done(by, Operation::Create, &arn, version.as_ref());
+        self.commit(changes, vec![audit]).await?;
+        self.remember_resource(&record);
+        self.tell(&arn, What::Created);
+        if let Some(version) = &version {
+            self.remember_promotion(&arn, version);
+            self.tell(&arn, What::Value);
+        }
+        Ok(Created { arn, name: record.name, version })
+    }
+
+    /// The name is taken: it may be by this very request.
+    async fn create_again(
+        &self,
+        authorized: &Authorized,
+        wanted: &Create,
+        record: &SecretRecord,
+    ) -> Result<Created, KeeperError> {
+        if record.deletion.is_some() {
+            return Err(KeeperError::NameMarkedForDeletion);
+        }
+        let (arn, name) = (record.arn.clone(), record.name.clone());
+        if same_resource(&record.origin, &wanted.origin) {
+            let version = record.stages.get(&Stage::current()).cloned();
+            return Ok(Created { arn, name, version });
+        }
+        let version = self.ports.store.version(&arn, &wanted.token).await?;
+        let (Some(version), Some(value)) = (version, &wanted.value) else {
+            return Err(KeeperError::Exists(name));
+        };
+        match self.holds(authorized, &version, value).await? {
+            true => Ok(Created { arn, name, version: Some(version.id) }),
+            false => Err(KeeperError::TokenInUse { token: wanted.token.clone(), arn }),
+        }
+    }
+}
+
+fn same_resource(one: &Origin, other: &Origin) -> bool {
+    match (one, other) {
+        (Origin::CustomResource { uid, .. }, Origin::CustomResource { uid: wanted, .. }) => uid == wanted,
+        _ => false,
+    }
 }

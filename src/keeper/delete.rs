@@ -2,7 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::secret::{Arn, Name};
+use super::authorise::Act;
+use super::configure::check_window;
+use super::{Keeper, KeeperError, PAGE, What, settle};
+use crate::access::{Operation, Principal};
+use crate::secret::{Arn, Name, Origin, SecretId};
+use crate::store::{Change, Deletion, Expected, SecretRecord, StoreError};
 
 /// When a deleted secret goes for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +27,12 @@ pub struct Scheduled {
     pub due_at: Timestamp,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    pub arn: Arn,
+    pub name: Name,
+}
+
 /// For whom a secret is brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restoration<'a> {
@@ -34,4 +45,136 @@ pub enum Restoration<'a> {
         /// Somebody with the verb `restore` has agreed that this namespace gets the values of an earlier one.
         approved: bool,
     },
+}
+
+/// What the audit calls the end of a recovery window.
+const PURGE: &str = "purge";
+
+impl Keeper {
+    /// Schedules the end of a secret, or ends it at once. A deletion that is scheduled already stays as it is.
+    pub async fn schedule_deletion(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        mode: DeletionMode,
+    ) -> Result<Scheduled, KeeperError> {
+        settle(|| self.schedule_deletion_once(by, id, mode)).await
+    }
+
+    async fn schedule_deletion_once(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        mode: DeletionMode,
+    ) -> Result<Scheduled, KeeperError> {
+        let act = Act { by, operation: Operation::Delete, id, version: None };
+        let (mut record, _) = self.authorised(act, |_| Vec::new()).await?;
+        let (arn, name, now) = (record.arn.clone(), record.name.clone(), self.now());
+        let audit = self.done(by, Operation::Delete, &arn, None);
+        let days = match mode {
+            DeletionMode::OwnWindow => record.recovery_window_days,
+            DeletionMode::Days(days) => days,
+            DeletionMode::Force => {
+                let expected = Expected::Revision(record.revision);
+                self.commit(vec![Change::RemoveSecret(arn.clone(), expected)], vec![audit]).await?;
+                self.forget_secret(&record);
+                self.tell(&arn, What::Removed);
+                return Ok(Scheduled { arn, name, due_at: now });
+            }
+        };
+        let due_at = check_window(days)?.ends(now);
+        if let Some(scheduled) = &record.deletion {
+            return Ok(Scheduled { arn, name, due_at: scheduled.due_at });
+        }
+        record.deletion = Some(Deletion { requested_at: now, due_at });
+        let expected = Expected::Revision(record.revision);
+        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
+        self.tell(&arn, What::Deleted);
+        Ok(Scheduled { arn, name, due_at })
+    }
+
+    /// Brings a secret back, with its ARN and all versions. For a custom resource this also makes the secret that
+    /// resource's own, which it was under an earlier UID.
+    pub async fn restore(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        restoration: Restoration<'_>,
+    ) -> Result<Restored, KeeperError> {
+        settle(|| self.restore_once(by, id, restoration)).await
+    }
+
+    async fn restore_once(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        restoration: Restoration<'_>,
+    ) -> Result<Restored, KeeperError> {
+        let act = Act { by, operation: Operation::Restore, id, version: None };
+        let (mut record, _) = self.authorised(act, |_| Vec::new()).await?;
+        let before = record.clone();
+        if let Restoration::Resource { uid, namespace_uid, approved } = restoration {
+            adopt(&mut record, uid, namespace_uid, approved)?;
+        }
+        record.deletion = None;
+        let (arn, name, now) = (record.arn.clone(), record.name.clone(), self.now());
+        let restored = Restored { arn: arn.clone(), name };
+        if record == before {
+            return Ok(restored);
+        }
+        record.changed_at = now;
+        let expected = Expected::Revision(record.revision);
+        let audit = self.done(by, Operation::Restore, &arn, None);
+        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
+        self.tell(&arn, What::Restored);
+        Ok(restored)
+    }
+
+    /// Ends the secrets whose recovery window is over. What somebody changes just now waits for the next time.
+    pub async fn purge_due(&self) -> Result<Vec<Arn>, KeeperError> {
+        let (now, mut purged, mut after) = (self.now(), Vec::new(), None::<Name>);
+        loop {
+            let page = self.ports.store.secrets(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(purged) };
+            after = Some(last.name.clone());
+            let due = |record: &&SecretRecord| record.deletion.as_ref().is_some_and(|d| d.due_at <= now);
+            for record in page.iter().filter(due) {
+                match self.purge(record).await {
+                    Err(KeeperError::Store(StoreError::Conflict)) => {}
+                    ended => {
+                        ended?;
+                        purged.push(record.arn.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn purge(&self, record: &SecretRecord) -> Result<(), KeeperError> {
+        let audit = self.entry(&Principal::Controller, PURGE, Some(&record.arn), None, "done");
+        let removal = Change::RemoveSecret(record.arn.clone(), Expected::Revision(record.revision));
+        self.commit(vec![removal], vec![audit]).await?;
+        self.forget_secret(record);
+        self.tell(&record.arn, What::Removed);
+        Ok(())
+    }
+}
+
+/// Binds the secret to a resource applied again. The next tenant of a namespace's name gets nothing unapproved.
+fn adopt(
+    record: &mut SecretRecord,
+    uid: &str,
+    namespace_uid: &str,
+    approved: bool,
+) -> Result<(), KeeperError> {
+    let Origin::CustomResource { uid: known_uid, namespace_uid: known_namespace, .. } = &mut record.origin
+    else {
+        return Err(KeeperError::Exists(record.name.clone()));
+    };
+    if known_namespace != namespace_uid && !approved {
+        return Err(KeeperError::RestoreNeedsApproval(record.name.clone()));
+    }
+    uid.clone_into(known_uid);
+    namespace_uid.clone_into(known_namespace);
+    Ok(())
 }

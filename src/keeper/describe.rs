@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::secret::{Arn, Name, Origin, Stage, VersionId};
+use super::authorise::Act;
+use super::{Keeper, KeeperError};
+use crate::access::{Operation, Principal};
+use crate::secret::{Arn, Name, Origin, SecretId, Stage, VersionId};
 use crate::store::{Deletion, GrantRecord, VersionSummary};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,4 +28,34 @@ pub struct Description {
     pub versions: Vec<VersionSummary>,
     pub grants: Vec<GrantRecord>,
     pub recovery_window_days: u8,
+}
+
+impl Keeper {
+    /// Works on a secret that is scheduled for deletion as well.
+    pub async fn describe(&self, by: &Principal, id: &SecretId) -> Result<Description, KeeperError> {
+        let act = Act { by, operation: Operation::Describe, id, version: None };
+        let (record, _) = self.authorised(act, |_| Vec::new()).await?;
+        let mut versions = self.ports.store.versions(&record.arn).await?;
+        versions.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        let mut stages: BTreeMap<VersionId, Vec<Stage>> = BTreeMap::new();
+        for (stage, version) in record.stages {
+            stages.entry(version).or_default().push(stage);
+        }
+        Ok(Description {
+            arn: record.arn,
+            name: record.name,
+            origin: record.origin,
+            description: record.description,
+            created_at: record.created_at,
+            changed_at: record.changed_at,
+            accessed_at: record.accessed_at,
+            rotated_at: record.rotated_at,
+            deletion: record.deletion,
+            rotation_enabled: record.rotation_enabled,
+            stages,
+            versions,
+            grants: record.grants,
+            recovery_window_days: record.recovery_window_days,
+        })
+    }
 }

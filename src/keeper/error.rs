@@ -2,13 +2,36 @@
 
 use crate::access::Denied;
 use crate::kms::KmsError;
+use crate::seal::SealError;
+use crate::secret::moves::MoveError;
 use crate::secret::{Arn, Name, Stage, VersionId};
 use crate::store::StoreError;
+
+/// What stood in the way of sealing or opening: the root key's provider, or the sealed value itself.
+#[derive(Debug, thiserror::Error)]
+pub enum SealingError {
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl SealingError {
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Kms(cause) => cause.reason(),
+            Self::Seal(_) => "SealBroken",
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
     #[error("Secrets Manager can't find the specified secret.")]
     NotFound,
+    /// For a pod, which names the resource and not the secret.
+    #[error("there is no ManagedSecret {name} in namespace {namespace}, or its secret is not made yet")]
+    NoSuchResource { namespace: String, name: String },
     #[error("Secrets Manager can't find the specified secret value for staging label: {0}")]
     NoValueForStage(Stage),
     #[error("Secrets Manager can't find the specified secret value for VersionId: {0}")]
@@ -42,9 +65,9 @@ pub enum KeeperError {
     )]
     RestoreNeedsApproval(Name),
     #[error("Secrets Manager can't decrypt the protected secret text using the provided KMS key.")]
-    DecryptionFailure(#[source] KmsError),
+    DecryptionFailure(#[source] SealingError),
     #[error("Secrets Manager can't encrypt the protected secret text using the provided KMS key.")]
-    EncryptionFailure(#[source] KmsError),
+    EncryptionFailure(#[source] SealingError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -53,7 +76,7 @@ impl KeeperError {
     /// One word for conditions, events, metric labels and logs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotFound => "SecretNotFound",
+            Self::NotFound | Self::NoSuchResource { .. } => "SecretNotFound",
             Self::NoValueForStage(_) => "NoValueForStage",
             Self::NoValueForVersion(_) => "NoValueForVersion",
             Self::StageNotOnVersion => "StageNotOnVersion",
@@ -75,9 +98,10 @@ impl KeeperError {
     /// it again.
     pub fn aws_type(&self) -> &'static str {
         match self {
-            Self::NotFound | Self::NoValueForStage(_) | Self::NoValueForVersion(_) => {
-                "ResourceNotFoundException"
-            }
+            Self::NotFound
+            | Self::NoSuchResource { .. }
+            | Self::NoValueForStage(_)
+            | Self::NoValueForVersion(_) => "ResourceNotFoundException",
             Self::Exists(_) | Self::TokenInUse { .. } => "ResourceExistsException",
             Self::StageNotOnVersion
             | Self::MarkedForDeletion
@@ -87,12 +111,21 @@ impl KeeperError {
             Self::InvalidParameter(_) => "InvalidParameterException",
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Denied(Denied::No(_)) => "AccessDeniedException",
-            Self::DecryptionFailure(KmsError::Unavailable(_))
-            | Self::EncryptionFailure(KmsError::Unavailable(_))
+            Self::DecryptionFailure(SealingError::Kms(KmsError::Unavailable(_)))
+            | Self::EncryptionFailure(SealingError::Kms(KmsError::Unavailable(_)))
             | Self::Denied(Denied::Unknown { .. })
             | Self::Store(_) => "InternalServiceError",
             Self::DecryptionFailure(_) => "DecryptionFailure",
             Self::EncryptionFailure(_) => "EncryptionFailure",
+        }
+    }
+}
+
+impl From<MoveError> for KeeperError {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::TooMany(_) => Self::LimitExceeded(error.to_string()),
+            _ => Self::InvalidParameter(error.to_string()),
         }
     }
 }

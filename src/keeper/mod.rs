@@ -1,32 +1,48 @@
 //! The use-cases, one file per verb: the one place where domain, seal, store and key provider meet.
 //! Must not know HTTP, gRPC or Kubernetes objects.
 
+mod audit;
+mod authorise;
 mod configure;
 mod consumers;
 mod create;
 mod delete;
 mod describe;
 mod error;
+mod files;
 mod project;
 mod put;
+mod sealing;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod value;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
 use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
 
 pub use configure::Configure;
 pub use consumers::Consumers;
 pub use create::{Create, Created};
-pub use delete::{DeletionMode, Restoration, Scheduled};
+pub use delete::{DeletionMode, Restoration, Restored, Scheduled};
 pub use describe::Description;
-pub use error::KeeperError;
-pub use project::{Held, MountRequest, Payload, Projected, Refreshed};
+pub use error::{KeeperError, SealingError};
+pub use files::Payload;
+pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
 pub use stage::Moved;
 pub use value::Revealed;
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
-use crate::secret::{Arn, Name};
+use crate::clock::Clock;
+use crate::kms::RootKey;
+use crate::secret::{Arn, Name, Origin, VersionId};
+use crate::store::{AuditEntry, Batch, Change, Epoch, SecretRecord, Store, StoreError};
 
 /// PORT. What only the cluster can answer about a caller.
 #[async_trait]
@@ -81,4 +97,137 @@ pub enum What {
     Removed,
     /// A mount came or went, or holds another version.
     Consumers,
+}
+
+/// How many changes a slow listener may fall behind before it has to read everything again.
+const CHANGES_KEPT: usize = 1024;
+/// How often a write that lost a race is decided anew.
+const ATTEMPTS: usize = 32;
+const PAGE: usize = 500;
+
+/// What a keeper works with; chosen once, where the program is wired.
+#[derive(Clone)]
+pub struct Ports {
+    pub store: Arc<dyn Store>,
+    pub root_key: Arc<dyn RootKey>,
+    pub clock: Arc<dyn Clock>,
+    pub rights: Arc<dyn Rights>,
+}
+
+/// The use-cases of one leadership: a new leader makes a new keeper, and the batches of the old one are fenced.
+pub struct Keeper {
+    ports: Ports,
+    settings: Settings,
+    epoch: Epoch,
+    changes: broadcast::Sender<Changed>,
+    memory: Mutex<Memory>,
+}
+
+/// What is kept beside the store. All of it can be lost: it is read or observed again.
+struct Memory {
+    /// The secrets of custom resources, by the resource's namespace and name.
+    by_resource: BTreeMap<(String, String), Arn>,
+    /// When each secret's current version became current, to measure how long its files took.
+    promoted: BTreeMap<Arn, (VersionId, Instant)>,
+    mounts: project::LiveMounts,
+    nodes: consumers::Nodes,
+}
+
+impl Keeper {
+    /// Begins to keep the store's secrets. `epoch` is the one that was raised for this leadership.
+    pub async fn start(ports: Ports, settings: Settings, epoch: Epoch) -> Result<Self, KeeperError> {
+        let nodes = consumers::Nodes::since(ports.clock.monotonic());
+        let mut by_resource = BTreeMap::new();
+        let mut after: Option<Name> = None;
+        loop {
+            let page = ports.store.secrets(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.name.clone());
+            by_resource
+                .extend(page.iter().filter_map(|record| Some((resource(record)?, record.arn.clone()))));
+        }
+        let memory = Memory { by_resource, promoted: BTreeMap::new(), mounts: BTreeMap::new(), nodes };
+        let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        Ok(Self { ports, settings, epoch, changes, memory: Mutex::new(memory) })
+    }
+
+    /// Everything that is committed from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
+    }
+
+    /// The secret that a custom resource stands for.
+    pub fn secret_of_resource(&self, namespace: &str, name: &str) -> Option<Arn> {
+        self.memory().by_resource.get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// All secrets, by name, for the loops of the server itself.
+    pub async fn inventory(
+        &self,
+        after: Option<&Name>,
+        limit: usize,
+    ) -> Result<Vec<SecretRecord>, KeeperError> {
+        Ok(self.ports.store.secrets(after, limit).await?)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Nothing is left half changed by a panic: every change of the memory is one assignment.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit(&self, changes: Vec<Change>, audit: Vec<AuditEntry>) -> Result<(), KeeperError> {
+        self.ports.store.commit(Batch { epoch: self.epoch, changes, audit }).await?;
+        Ok(())
+    }
+
+    /// Tells what was committed. That nobody listens is no fault.
+    fn tell(&self, arn: &Arn, what: What) {
+        let _ = self.changes.send(Changed { arn: arn.clone(), what });
+    }
+
+    fn remember_promotion(&self, arn: &Arn, version: &VersionId) {
+        let at = self.ports.clock.monotonic();
+        self.memory().promoted.insert(arn.clone(), (version.clone(), at));
+    }
+
+    fn remember_resource(&self, record: &SecretRecord) {
+        if let Some(resource) = resource(record) {
+            self.memory().by_resource.insert(resource, record.arn.clone());
+        }
+    }
+
+    fn forget_secret(&self, record: &SecretRecord) {
+        let mut memory = self.memory();
+        memory.promoted.remove(&record.arn);
+        if let Some(resource) = resource(record)
+            && memory.by_resource.get(&resource) == Some(&record.arn)
+        {
+            memory.by_resource.remove(&resource);
+        }
+    }
+}
+
+/// Decides and writes again for as long as somebody else was faster.
+async fn settle<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, KeeperError>
+where
+    F: Future<Output = Result<T, KeeperError>>,
+{
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(KeeperError::Store(StoreError::Conflict)) => {}
+            settled => return settled,
+        }
+    }
+    attempt().await
+}
+
+fn resource(record: &SecretRecord) -> Option<(String, String)> {
+    match &record.origin {
+        Origin::CustomResource { namespace, name, .. } => Some((namespace.clone(), name.clone())),
+        Origin::Api => None,
+    }
 }

@@ -1,6 +1,16 @@
 //! Put: a new version of a secret. Must not write a value twice under one token.
 
-use crate::secret::{Arn, Name, Stage, VersionId};
+use jiff::{SignedDuration, Timestamp};
+
+use super::authorise::Act;
+use super::sealing::check_size;
+use super::{Keeper, KeeperError, What, settle};
+use crate::access::{Authorized, Operation, Principal};
+use crate::secret::moves::{after_put, stages_of};
+use crate::secret::{Arn, Name, SecretId, SecretValue, Stage, VersionId};
+use crate::store::{
+    Change, Expected, RotationRecord, RotationState, SecretRecord, VersionRecord, VersionSummary,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
@@ -9,4 +19,132 @@ pub struct Put {
     pub version: VersionId,
     /// The stages on the version now.
     pub stages: Vec<Stage>,
+}
+
+/// Above so many versions those without a stage go, but never one younger than a day.
+const VERSIONS_MAX: usize = 100;
+const KEPT_AT_LEAST: SignedDuration = SignedDuration::from_hours(24);
+
+impl Keeper {
+    /// Adds a version under the caller's token. The same token with the same value again succeeds and changes
+    /// nothing; the empty version that a rotation began with is filled.
+    pub async fn put(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        token: &VersionId,
+        value: &SecretValue,
+        stages: Option<&[Stage]>,
+    ) -> Result<Put, KeeperError> {
+        check_size(value)?;
+        settle(|| self.put_once(by, id, token, value, stages)).await
+    }
+
+    async fn put_once(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        token: &VersionId,
+        value: &SecretValue,
+        stages: Option<&[Stage]>,
+    ) -> Result<Put, KeeperError> {
+        let act = Act { by, operation: Operation::Put, id, version: Some(token) };
+        let asked = stages.map_or_else(|| vec![Stage::current()], <[Stage]>::to_vec);
+        let (record, authorized) = self.authorised(act, |_| asked).await?;
+        if record.deletion.is_some() {
+            return Err(KeeperError::MarkedForDeletion);
+        }
+        match self.ports.store.version(&record.arn, token).await? {
+            Some(version) if version.sealed.is_some() => {
+                self.put_again(&authorized, &record, &version, value).await
+            }
+            empty => self.put_value(&authorized, record, token, value, stages, empty.is_some()).await,
+        }
+    }
+
+    async fn put_again(
+        &self,
+        authorized: &Authorized,
+        record: &SecretRecord,
+        version: &VersionRecord,
+        value: &SecretValue,
+    ) -> Result<Put, KeeperError> {
+        let (arn, name, version_id) = (record.arn.clone(), record.name.clone(), version.id.clone());
+        if !self.holds(authorized, version, value).await? {
+            return Err(KeeperError::TokenInUse { token: version_id, arn });
+        }
+        let stages = stages_of(&record.stages, &version_id);
+        Ok(Put { arn, name, version: version_id, stages })
+    }
+
+    async fn put_value(
+        &self,
+        authorized: &Authorized,
+        mut record: SecretRecord,
+        token: &VersionId,
+        value: &SecretValue,
+        stages: Option<&[Stage]>,
+        fills: bool,
+    ) -> Result<Put, KeeperError> {
+        let (arn, name, now) = (record.arn.clone(), record.name.clone(), self.now());
+        let before = std::mem::take(&mut record.stages);
+        record.stages = after_put(&before, token, stages)?;
+        let mut changes = Vec::new();
+        let journal = self.ports.store.rotation(&arn).await?;
+        if let Some(journal) = journal.filter(|journal| abandons(journal, &record, token)) {
+            let pending = Stage::pending();
+            if record.stages.get(&pending) == Some(&journal.version) {
+                record.stages.remove(&pending);
+            }
+            let expected = Expected::Revision(journal.revision);
+            let ended = RotationRecord { state: RotationState::Abandoned, ended_at: Some(now), ..journal };
+            changes.push(Change::PutRotation(ended, expected));
+        }
+        let sealed = Some(self.seal(&arn, token, value).await?);
+        changes.push(Change::PutVersion(VersionRecord {
+            arn: arn.clone(),
+            id: token.clone(),
+            created_at: now,
+            kind: value.kind,
+            sealed,
+        }));
+        let versions = self.ports.store.versions(&arn).await?;
+        let surplus = surplus(versions, &record, now, usize::from(!fills));
+        changes.extend(surplus.into_iter().map(|old| Change::RemoveVersion(arn.clone(), old)));
+        record.changed_at = now;
+        let (kept, expected) = (record.stages.clone(), Expected::Revision(record.revision));
+        changes.push(Change::PutSecret(record, expected));
+        let audit = self.done(authorized.principal(), Operation::Put, &arn, Some(token));
+        self.commit(changes, vec![audit]).await?;
+        let promoted = before.get(&Stage::current()) != kept.get(&Stage::current());
+        if promoted {
+            self.remember_promotion(&arn, token);
+        }
+        self.tell(&arn, if promoted { What::Value } else { What::Stages });
+        Ok(Put { arn, name, version: token.clone(), stages: stages_of(&kept, token) })
+    }
+}
+
+/// Whether a value that is not the rotation's own ends the running rotation: it became current, or it took AWSPENDING.
+fn abandons(journal: &RotationRecord, after: &SecretRecord, token: &VersionId) -> bool {
+    journal.state == RotationState::Running
+        && journal.version != *token
+        && (after.stages.get(&Stage::current()) == Some(token)
+            || after.stages.get(&Stage::pending()) == Some(token))
+}
+
+/// The oldest versions without a stage, as many as there are too many.
+fn surplus(
+    mut versions: Vec<VersionSummary>,
+    record: &SecretRecord,
+    now: Timestamp,
+    added: usize,
+) -> Vec<VersionId> {
+    let excess = (versions.len() + added).saturating_sub(VERSIONS_MAX);
+    versions.retain(|version| {
+        !record.stages.values().any(|staged| *staged == version.id)
+            && now.duration_since(version.created_at) > KEPT_AT_LEAST
+    });
+    versions.sort_by_key(|version| version.created_at);
+    versions.into_iter().take(excess).map(|version| version.id).collect()
 }

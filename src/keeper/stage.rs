@@ -1,9 +1,84 @@
 //! Move a stage from one version to another. Must not touch values.
 
-use crate::secret::{Arn, Name};
+use super::authorise::Act;
+use super::{Keeper, KeeperError, What, settle};
+use crate::access::{Operation, Principal};
+use crate::secret::moves::after_move;
+use crate::secret::{Arn, Name, SecretId, Stage, VersionId};
+use crate::store::{Change, Expected};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
     pub arn: Arn,
     pub name: Name,
+}
+
+impl Keeper {
+    /// Moves a stage to a version, from a version, or both. What is so already succeeds and changes nothing.
+    pub async fn move_stage(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        stage: &Stage,
+        to: Option<&VersionId>,
+        from: Option<&VersionId>,
+    ) -> Result<Moved, KeeperError> {
+        settle(|| self.move_stage_once(by, id, stage, to, from)).await
+    }
+
+    async fn move_stage_once(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        stage: &Stage,
+        to: Option<&VersionId>,
+        from: Option<&VersionId>,
+    ) -> Result<Moved, KeeperError> {
+        let act = Act { by, operation: Operation::MoveStage, id, version: to.or(from) };
+        let (mut record, _) = self.authorised(act, |_| vec![stage.clone()]).await?;
+        if record.deletion.is_some() {
+            return Err(KeeperError::MarkedForDeletion);
+        }
+        let (arn, name) = (record.arn.clone(), record.name.clone());
+        if let Some(to) = to {
+            self.check_target(&arn, stage, to).await?;
+        }
+        let after = after_move(&record.stages, stage, to, from)?;
+        if after == record.stages {
+            return Ok(Moved { arn, name });
+        }
+        let current = after.get(&Stage::current()).cloned();
+        let promoted = current.filter(|current| record.stages.get(&Stage::current()) != Some(current));
+        record.stages = after;
+        record.changed_at = self.now();
+        if let Some(promoted) = &promoted {
+            let journal = self.ports.store.rotation(&arn).await?;
+            if journal.is_some_and(|journal| journal.version == *promoted) {
+                record.rotated_at = Some(record.changed_at);
+            }
+        }
+        let expected = Expected::Revision(record.revision);
+        let audit = self.done(by, Operation::MoveStage, &arn, to.or(from));
+        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
+        if let Some(promoted) = &promoted {
+            self.remember_promotion(&arn, promoted);
+        }
+        self.tell(&arn, if promoted.is_some() { What::Value } else { What::Stages });
+        Ok(Moved { arn, name })
+    }
+
+    /// AWSCURRENT never goes to a version that holds nothing: whoever reads the secret would find it empty.
+    async fn check_target(&self, arn: &Arn, stage: &Stage, to: &VersionId) -> Result<(), KeeperError> {
+        let versions = self.ports.store.versions(arn).await?;
+        let target = versions.iter().find(|version| version.id == *to);
+        match target {
+            None => Err(KeeperError::NoValueForVersion(to.clone())),
+            Some(target) if *stage == Stage::current() && !target.has_value => {
+                Err(KeeperError::InvalidRequest(format!(
+                    "You can't move staging label AWSCURRENT to version {to} because it has no value yet."
+                )))
+            }
+            Some(_) => Ok(()),
+        }
+    }
 }

@@ -88,6 +88,25 @@ impl SecretId {
         }
     }
 
+    /// As the caller wrote it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) => name.as_str(),
+            Self::Arn(text) => text,
+        }
+    }
+
+    /// The name that this means, if it can be one. Of an ARN that may or may not be whole, the name of a whole one.
+    pub fn name(&self) -> Option<Name> {
+        let text = match self {
+            Self::Name(name) => return Some(name.clone()),
+            Self::Arn(text) => text,
+        };
+        let whole = Arn::parse(text);
+        let without_suffix = whole.as_ref().map_or(text.as_str(), Arn::without_suffix);
+        Name::parse(without_suffix.splitn(7, ':').nth(6)?).ok()
+    }
+
     /// Whether this names the secret of that name and ARN. An ARN without suffix is not recognised when the name
     /// itself ends in a hyphen and six characters: nobody could tell it from a whole one.
     pub fn names(&self, name: &Name, arn: &Arn) -> bool {
@@ -139,6 +158,10 @@ mod tests {
             assert!(SecretId::parse(text).unwrap().names(&name, &made), "{text}");
         }
         assert!(!SecretId::parse("other").unwrap().names(&name, &made));
+        for text in [name.as_str(), made.as_str(), made.without_suffix()] {
+            assert_eq!(SecretId::parse(text).unwrap().name(), Some(name.clone()), "{text}");
+        }
+        assert_eq!(SecretId::parse("arn:aws:s3:::bucket").unwrap().name(), None);
     }
 
     #[test]

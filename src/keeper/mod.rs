@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod project;
 mod put;
+mod rotate;
 mod sealing;
 mod stage;
 #[cfg(test)]
@@ -35,8 +36,12 @@ pub use error::{KeeperError, SealingError};
 pub use files::Payload;
 pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
+pub use rotate::{AttemptFailure, RotationView};
 pub use stage::Moved;
 pub use value::Revealed;
+
+/// What the journal of a rotation says, for the loop that works on it.
+pub use crate::store::{JobRecord, RotationRecord, RotationState};
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;

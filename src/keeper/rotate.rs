@@ -83,7 +83,8 @@ impl Keeper {
             return Err(KeeperError::InvalidRequest(says.to_owned()));
         }
         let expected = before.as_ref().map_or(Expected::Absent, |before| Expected::Revision(before.revision));
-        let (jobs, handled) = before.map_or_else(Default::default, |before| (before.jobs, before.handled_trigger));
+        let (jobs, handled) =
+            before.map_or_else(Default::default, |before| (before.jobs, before.handled_trigger));
         // Pods of earlier rotations count as well; their numbers are not given out again while they may live.
         let jobs: Vec<JobRecord> = jobs.into_iter().filter(|job| !job.gone).collect();
         let now = self.now();
@@ -150,7 +151,8 @@ impl Keeper {
 
     /// The step that the attempt's pod is at.
     pub async fn rotation_step_seen(&self, arn: &Arn, step: Step) -> Result<(), KeeperError> {
-        self.write_journal(arn, step.as_str(), |journal, _| journal.step = Some(step.as_str().to_owned())).await
+        self.write_journal(arn, step.as_str(), |journal, _| journal.step = Some(step.as_str().to_owned()))
+            .await
     }
 
     /// Counts a failed attempt, once: a repetition for an attempt that was counted changes nothing.
@@ -238,7 +240,9 @@ impl Keeper {
         change: impl Fn(&mut RotationRecord, Timestamp),
     ) -> Result<(), KeeperError> {
         settle(|| async {
-            let Some(before) = self.ports.store.rotation(arn).await? else { return Err(KeeperError::NotFound) };
+            let Some(before) = self.ports.store.rotation(arn).await? else {
+                return Err(KeeperError::NotFound);
+            };
             let mut journal = before.clone();
             change(&mut journal, self.now());
             if journal == before {
@@ -246,8 +250,7 @@ impl Keeper {
             }
             let expected = Expected::Revision(before.revision);
             let verb = Operation::Rotate.verb();
-            let audit =
-                self.entry(&Principal::Controller, verb, Some(arn), Some(&before.version), outcome);
+            let audit = self.entry(&Principal::Controller, verb, Some(arn), Some(&before.version), outcome);
             self.commit(vec![Change::PutRotation(journal, expected)], vec![audit]).await
         })
         .await
@@ -264,9 +267,8 @@ impl Keeper {
         }
         let versions = self.ports.store.versions(&record.arn).await?;
         let known = |id: &VersionId| versions.iter().find(|version| version.id == *id);
-        let written_by_hand = at(Stage::current())
-            .and_then(known)
-            .is_some_and(|current| current.created_at > journal.begun_at);
+        let written_by_hand =
+            at(Stage::current()).and_then(known).is_some_and(|current| current.created_at > journal.begun_at);
         if written_by_hand || at(Stage::pending()) != Some(&journal.version) {
             return Ok(Pending::Overtaken);
         }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Rules {
@@ -40,11 +42,46 @@ pub struct PasswordRules {
     pub require_each_included_type: Option<bool>,
 }
 
+impl From<secret::PasswordRules> for PasswordRules {
+    fn from(rules: secret::PasswordRules) -> Self {
+        Self {
+            length: u32::try_from(rules.length).ok(),
+            exclude_characters: Some(rules.exclude_characters).filter(|characters| !characters.is_empty()),
+            exclude_lowercase: Some(rules.exclude_lowercase),
+            exclude_uppercase: Some(rules.exclude_uppercase),
+            exclude_numbers: Some(rules.exclude_numbers),
+            exclude_punctuation: Some(rules.exclude_punctuation),
+            include_space: Some(rules.include_space),
+            require_each_included_type: Some(rules.require_each_included_type),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyEncoding {
     Raw,
     Base64,
     Hex,
+}
+
+impl From<secret::symmetric::KeyEncoding> for KeyEncoding {
+    fn from(encoding: secret::symmetric::KeyEncoding) -> Self {
+        match encoding {
+            secret::symmetric::KeyEncoding::Raw => Self::Raw,
+            secret::symmetric::KeyEncoding::Base64 => Self::Base64,
+            secret::symmetric::KeyEncoding::Hex => Self::Hex,
+        }
+    }
+}
+
+impl From<KeyEncoding> for secret::symmetric::KeyEncoding {
+    fn from(encoding: KeyEncoding) -> Self {
+        match encoding {
+            KeyEncoding::Raw => Self::Raw,
+            KeyEncoding::Base64 => Self::Base64,
+            KeyEncoding::Hex => Self::Hex,
+        }
+    }
 }
 
 impl std::str::FromStr for Rules {

@@ -16,7 +16,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::event::Event;
 use super::{RotatorError, patiently};
 use crate::rotation::{KeyEncoding, PasswordRules, Rules, Step};
-use crate::secret::Stage;
+use crate::secret::symmetric::draw_key;
+use crate::secret::{Randomness, Stage, ValueKind};
 use crate::wire::aws::{
     Api, CallError, GetRandomPassword, GetSecretValue, PutSecretValue, SecretText, SecretValue,
     UpdateSecretVersionStage, written,
@@ -142,21 +143,23 @@ enum Made {
 }
 
 async fn symmetric_key(length: usize, encoding: KeyEncoding) -> Result<Made, RotatorError> {
-    let mut key = Zeroizing::new(vec![0u8; length]);
-    let mut source = tokio::fs::File::open("/dev/urandom").await.map_err(RotatorError::Random)?;
-    source.read_exact(&mut key).await.map_err(RotatorError::Random)?;
-    Ok(match encoding {
-        KeyEncoding::Raw => Made::Binary(SecretText::new(STANDARD.encode(&*key))),
-        KeyEncoding::Base64 => Made::Text(SecretText::new(STANDARD.encode(&*key))),
-        KeyEncoding::Hex => {
-            let mut text = String::with_capacity(length * 2);
-            for byte in key.iter() {
-                for nibble in [byte >> 4, byte & 15] {
-                    text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-                }
-            }
-            Made::Text(SecretText::new(text))
+    /// Bytes that the kernel made, given out once.
+    struct Drawn(Zeroizing<Vec<u8>>);
+    impl Randomness for Drawn {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            let rest = self.0.len() - bytes.len();
+            bytes.copy_from_slice(&self.0[rest..]);
+            self.0.truncate(rest);
         }
+    }
+    let mut drawn = Drawn(Zeroizing::new(vec![0; length]));
+    let mut source = tokio::fs::File::open("/dev/urandom").await.map_err(RotatorError::Random)?;
+    source.read_exact(&mut drawn.0).await.map_err(RotatorError::Random)?;
+    let key = draw_key(length, encoding.into(), &mut drawn).map_err(RotatorError::Key)?;
+    let bytes = key.bytes.expose();
+    Ok(match (key.kind, std::str::from_utf8(bytes)) {
+        (ValueKind::String, Ok(text)) => Made::Text(SecretText::new(text.to_owned())),
+        _ => Made::Binary(SecretText::new(STANDARD.encode(bytes))),
     })
 }
 

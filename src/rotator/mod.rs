@@ -101,6 +101,8 @@ pub enum RotatorError {
     NoKey(String),
     #[error("the new value is not what createSecret makes: {0}")]
     BadPending(&'static str),
+    #[error(transparent)]
+    Key(crate::secret::symmetric::KeyBytesError),
     #[error("random bytes cannot be had")]
     Random(#[source] std::io::Error),
     #[error("all steps ended well, but AWSCURRENT is not on version {0}: finishSecret must move it")]

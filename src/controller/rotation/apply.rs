@@ -33,7 +33,12 @@ pub(super) async fn apply(
         }
         Plan::Resume { reason } => {
             ctx.keeper.resume_rotation(arn, answers(reason)).await?;
-            tell(ctx, object, Reason::RotationStarted, format!("the rotation is resumed ({})", reason.as_str()));
+            tell(
+                ctx,
+                object,
+                Reason::RotationStarted,
+                format!("the rotation is resumed ({})", reason.as_str()),
+            );
         }
         Plan::StartJob { attempt } => start_job(ctx, object, seen, attempt).await?,
         Plan::Wait { .. } => note_step(ctx, seen).await?,
@@ -109,7 +114,8 @@ async fn start_job(
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
     let built = job::build(&ctx.settings, &wanted, &work);
     // 1.
-    let parameters = PostParams { field_manager: Some(super::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let parameters =
+        PostParams { field_manager: Some(super::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let made = match jobs.create(&parameters, &built).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {
             jobs.get(built.metadata.name.as_deref().unwrap_or_default()).await?

@@ -30,7 +30,7 @@ const USER_VOLUME_PREFIX: &str = "user-";
 /// The native sidecar: it starts before the steps and ends after them.
 pub(super) fn relay(settings: &JobSettings, attempt: &Attempt<'_>) -> Container {
     let arguments = [
-        "rotate",
+        "rotator",
         "relay",
         "--server",
         &settings.server_url,
@@ -45,7 +45,7 @@ pub(super) fn relay(settings: &JobSettings, attempt: &Attempt<'_>) -> Container 
         restart_policy: Some("Always".to_owned()),
         // Over loopback no probe of kubelet's reaches it: the program asks itself.
         startup_probe: Some(Probe {
-            exec: Some(ExecAction { command: Some(owned(&[PROGRAM, "rotate", "ready"])) }),
+            exec: Some(ExecAction { command: Some(owned(&[PROGRAM, "rotator", "ready"])) }),
             period_seconds: Some(1),
             timeout_seconds: Some(10),
             failure_threshold: Some(READY_SECONDS_MAX),
@@ -61,7 +61,7 @@ pub(super) fn step(settings: &JobSettings, work: &Work<'_>, step: Step) -> Conta
         Work::Generate(rules) => {
             let (event, rules) = (event_file(step), rules.to_string());
             let arguments =
-                ["rotate", "generate", "--step", step.as_str(), "--event", &event, "--rules", &rules];
+                ["rotator", "generate", "--step", step.as_str(), "--event", &event, "--rules", &rules];
             Container {
                 volume_mounts: Some(vec![mount("event", EVENT_FOLDER)]),
                 ..ours(settings, step.container(), &arguments)
@@ -76,7 +76,7 @@ pub(super) fn report(settings: &JobSettings) -> Container {
     let event = event_file(Step::FinishSecret);
     Container {
         volume_mounts: Some(vec![mount("event", EVENT_FOLDER)]),
-        ..ours(settings, "report", &["rotate", "report", "--event", &event])
+        ..ours(settings, "report", &["rotator", "report", "--event", &event])
     }
 }
 

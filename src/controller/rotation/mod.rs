@@ -89,22 +89,15 @@ impl ReconcileError {
 pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
     let RotationPorts { client, keeper, clock, events, settings, ca, epoch } = ports;
     let ours = watcher::Config::default().labels(ROTATION_LABEL);
-    let controller = Controller::new(Api::<RotationSchedule>::all(client.clone()), watcher::Config::default());
+    let controller =
+        Controller::new(Api::<RotationSchedule>::all(client.clone()), watcher::Config::default());
     let schedules = controller.store();
     let of_secret = {
         let schedules = schedules.clone();
         move |secret: ManagedSecret| schedules_of(&secret, &schedules)
     };
-    let ctx = RotationContext {
-        client: client.clone(),
-        keeper,
-        clock,
-        events,
-        settings,
-        ca,
-        epoch,
-        schedules,
-    };
+    let ctx =
+        RotationContext { client: client.clone(), keeper, clock, events, settings, ca, epoch, schedules };
     controller
         .with_config(ControllerConfig::default().concurrency(RECONCILES_MAX))
         .watches(Api::<ManagedSecret>::all(client.clone()), watcher::Config::default(), of_secret)
@@ -116,7 +109,10 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         .await;
 }
 
-async fn reconcile(object: Arc<RotationSchedule>, ctx: Arc<RotationContext>) -> Result<Action, ReconcileError> {
+async fn reconcile(
+    object: Arc<RotationSchedule>,
+    ctx: Arc<RotationContext>,
+) -> Result<Action, ReconcileError> {
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -183,7 +179,10 @@ fn on_error(object: Arc<RotationSchedule>, error: &ReconcileError, _: Arc<Rotati
     Action::requeue(LOOK_AGAIN_AFTER_ERROR)
 }
 
-fn schedules_of(secret: &ManagedSecret, schedules: &Store<RotationSchedule>) -> Vec<ObjectRef<RotationSchedule>> {
+fn schedules_of(
+    secret: &ManagedSecret,
+    schedules: &Store<RotationSchedule>,
+) -> Vec<ObjectRef<RotationSchedule>> {
     let of_secret = schedules.state().into_iter().filter(|schedule| {
         schedule.metadata.namespace == secret.metadata.namespace
             && Some(schedule.spec.secret.as_str()) == secret.metadata.name.as_deref()

@@ -15,9 +15,7 @@ use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
 use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, RotationSchedule};
 use crate::keeper::{JobRecord, RotationState, RotationView};
-use crate::rotation::{
-    Attempt, Basis, FinishedJob, JobState, Observed, Step, Unfinished, rotation_label,
-};
+use crate::rotation::{Attempt, Basis, FinishedJob, JobState, Observed, Step, Unfinished, rotation_label};
 
 /// A schedule that can be followed, and where its secret's rotation stands.
 pub(super) struct Seen {
@@ -212,7 +210,9 @@ async fn finished(
     label: &str,
 ) -> Result<Vec<FinishedJob>, ReconcileError> {
     let Some(journal) = &view.journal else { return Ok(Vec::new()) };
-    let Some(namespace) = journal.jobs.last().map(|job| job.namespace.as_str()) else { return Ok(Vec::new()) };
+    let Some(namespace) = journal.jobs.last().map(|job| job.namespace.as_str()) else {
+        return Ok(Vec::new());
+    };
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
     let wanted = ListParams::default().labels(&format!("{ROTATION_LABEL}={label}"));
     let under_way = journal.jobs.iter().find(|job| job.attempt == journal.attempt && view.pending.is_some());
@@ -244,7 +244,8 @@ mod tests {
         assert_eq!(ended(&job(json!([{"type": "Failed", "status": "False"}]))), None);
         let failed = json!([{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]);
         assert_eq!(ended(&job(failed)), Some((JobState::Failed, Some("DeadlineExceeded".to_owned()))));
-        let complete = json!([{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]);
+        let complete =
+            json!([{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]);
         assert_eq!(ended(&job(complete)), Some((JobState::Succeeded, None)));
     }
 }

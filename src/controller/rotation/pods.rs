@@ -60,12 +60,16 @@ pub(super) fn step(pod: &Pod) -> Option<Step> {
 
 /// The container whose end failed the pod.
 pub(super) fn failed(pod: &Pod) -> Option<Failed> {
-    let main = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let main =
+        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
     init_statuses(pod).iter().chain(main).find_map(|status| {
         let exit_code = status.state.as_ref()?.terminated.as_ref()?.exit_code;
         // The relay is stopped at the end, when nobody asks for its exit code.
         (exit_code != 0 && status.name != "relay").then(|| Failed {
-            container: Step::of_container(&status.name).map_or(status.name.as_str(), Step::as_str).to_owned(),
+            container: match Step::of_container(&status.name) {
+                Some(step) => step.as_str().to_owned(),
+                None => status.name.clone(),
+            },
             exit_code,
         })
     })
@@ -115,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_no_node_took_is_over_once_it_is_deleted() {
-        let waiting = serde_json::json!({"metadata": {}, "spec": {"containers": []}, "status": {"phase": "Pending"}});
+        let waiting =
+            serde_json::json!({"metadata": {}, "spec": {"containers": []}, "status": {"phase": "Pending"}});
         assert!(!is_over(&pod(waiting), None));
         let deleted = serde_json::json!({
             "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},

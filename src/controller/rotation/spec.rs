@@ -3,10 +3,9 @@
 
 use crate::crd::reasons::Reason;
 use crate::crd::{
-    EffectiveSchedule, JobRotator, KeyEncoding, ManagedSecret, PasswordRules, RotationSchedule,
-    RotationScheduleSpec, ValueSource,
+    EffectiveSchedule, JobRotator, ManagedSecret, RotationSchedule, RotationScheduleSpec, ValueSource,
 };
-use crate::rotation::{self, Retries, Rules, Schedule};
+use crate::rotation::{Retries, Rules, Schedule};
 
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -100,30 +99,12 @@ fn work(spec: &RotationScheduleSpec, secret: &ManagedSecret) -> Result<Work, Unf
 fn rules(source: ValueSource) -> Option<Rules> {
     match source {
         ValueSource::Generate { object, password } => {
-            Some(Rules::Password { key: object.map(|(_, key)| key), password: password_rules(password) })
+            Some(Rules::Password { key: object.map(|(_, key)| key), password: password.into() })
         }
-        ValueSource::SymmetricKey { bytes, encoding } => Some(Rules::SymmetricKey {
-            bytes: u16::try_from(bytes).ok()?,
-            encoding: match encoding {
-                KeyEncoding::Raw => rotation::KeyEncoding::Raw,
-                KeyEncoding::Base64 => rotation::KeyEncoding::Base64,
-                KeyEncoding::Hex => rotation::KeyEncoding::Hex,
-            },
-        }),
+        ValueSource::SymmetricKey { bytes, encoding } => {
+            Some(Rules::SymmetricKey { bytes: u16::try_from(bytes).ok()?, encoding: encoding.into() })
+        }
         ValueSource::FromSecret { .. } | ValueSource::External => None,
-    }
-}
-
-fn password_rules(rules: PasswordRules) -> rotation::PasswordRules {
-    rotation::PasswordRules {
-        length: rules.length.and_then(|length| u32::try_from(length).ok()),
-        exclude_characters: rules.exclude_characters,
-        exclude_lowercase: rules.exclude_lowercase,
-        exclude_uppercase: rules.exclude_uppercase,
-        exclude_numbers: rules.exclude_numbers,
-        exclude_punctuation: rules.exclude_punctuation,
-        include_space: rules.include_space,
-        require_each_included_type: rules.require_each_included_type,
     }
 }
 
@@ -177,12 +158,18 @@ mod tests {
 
     #[test]
     fn the_rotator_generate_follows_the_rules_of_the_secret() {
-        let read = |value| Wanted::read(&schedule("a", "2026-01-01T00:00:00Z"), &secret(value)).map(|w| w.work);
-        let rules = |text: &str| Ok(Work::Generate(text.parse().unwrap()));
-        assert_eq!(read(GENERATED), rules(r#"{"password":{"key":"password","password":{"length":40}}}"#));
-        assert_eq!(read(r#"{"generate":{}}"#), rules(r#"{"password":{}}"#));
-        let key = rules(r#"{"symmetricKey":{"bytes":32,"encoding":"Raw"}}"#);
-        assert_eq!(read(r#"{"symmetricKey":{}}"#), key);
+        let read =
+            |value| Wanted::read(&schedule("a", "2026-01-01T00:00:00Z"), &secret(value)).map(|w| w.work);
+        let Ok(Work::Generate(Rules::Password { key, password })) = read(GENERATED) else {
+            panic!("no password")
+        };
+        assert_eq!((key.as_deref(), password.length), (Some("password"), Some(40)));
+        assert_eq!(password.require_each_included_type, Some(true));
+        let Ok(Work::Generate(Rules::Password { key: None, .. })) = read(r#"{"generate":{}}"#) else {
+            panic!("no plain password")
+        };
+        let key: Rules = r#"{"symmetricKey":{"bytes":32,"encoding":"Raw"}}"#.parse().unwrap();
+        assert_eq!(read(r#"{"symmetricKey":{}}"#), Ok(Work::Generate(key)));
         for value in [r#"{"external":{}}"#, r#"{"fromSecret":{"name":"a","key":"b"}}"#] {
             let refused = read(value).unwrap_err();
             assert_eq!(refused.reason, Reason::RotatorUnsuitable);

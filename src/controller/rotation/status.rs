@@ -51,7 +51,12 @@ pub(super) fn unfit(object: &RotationSchedule, unfit: &Unfit, now: Timestamp) ->
     }
 }
 
-pub(super) fn fit(object: &RotationSchedule, seen: &Seen, plan: Plan, now: Timestamp) -> RotationScheduleStatus {
+pub(super) fn fit(
+    object: &RotationSchedule,
+    seen: &Seen,
+    plan: Plan,
+    now: Timestamp,
+) -> RotationScheduleStatus {
     let old = object.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let journal = seen.view.journal.as_ref();
     let found = [ready(seen), rotating(journal, plan), succeeded(journal)];
@@ -87,7 +92,9 @@ fn rotating(journal: Option<&RotationRecord>, plan: Plan) -> Finding {
             ROTATING,
             Status::True,
             Reason::WaitingForNode,
-            format!("version {version}: a pod of an earlier attempt may still run on a node that does not answer"),
+            format!(
+                "version {version}: a pod of an earlier attempt may still run on a node that does not answer"
+            ),
         ),
         Plan::RetryAt { at } => Finding::new(
             ROTATING,

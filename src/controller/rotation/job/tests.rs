@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Container;
 
 use super::*;
+use crate::config::Cli;
 use crate::crd::{EmptyDirVolume, EnvVar, SecretVolume, Volume};
 
 const ARN: &str = "arn:aws:secretsmanager:local-1:000000000000:secret:shop/orders-db-AbCdEf";
@@ -198,22 +199,12 @@ fn a_users_volume_never_takes_the_place_of_ours() {
 
 #[test]
 fn the_built_in_steps_are_told_by_arguments_that_the_program_reads() {
-    use clap::Parser;
-    #[derive(Parser)]
-    struct Program {
-        #[command(subcommand)]
-        command: Command,
-    }
-    #[derive(clap::Subcommand)]
-    enum Command {
-        #[command(subcommand)]
-        Rotate(crate::rotator::Role),
-    }
+    use clap::Parser as _;
     let job = generated();
     for container in containers(&job) {
         let arguments = container.command.iter().chain(&container.args).flatten();
-        assert!(Program::try_parse_from(arguments).is_ok(), "{}: {:?}", container.name, container.args);
+        assert!(Cli::try_parse_from(arguments).is_ok(), "{}: {:?}", container.name, container.args);
     }
     let probe = containers(&job)[0].startup_probe.clone().unwrap().exec.unwrap().command.unwrap();
-    assert!(Program::try_parse_from(probe).is_ok());
+    assert!(Cli::try_parse_from(probe).is_ok());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rotator;
+use crate::{cli, rotator};
 
 /// AWS Secrets Manager for any Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -23,10 +23,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a container of a rotation's pod
-    #[command(subcommand)]
-    Rotate(rotator::Role),
+    // Not `rotate`: that is what a person types.
+    #[command(subcommand, hide = true)]
+    Rotator(rotator::Role),
     /// Print the CustomResourceDefinitions
     Crds(CrdsArgs),
+    /// What the chart's hooks ask before Helm goes on
+    #[command(subcommand, hide = true)]
+    Hook(cli::hook::Hook),
+    #[command(flatten)]
+    Person(cli::Verb),
 }
 
 /// How this process tells what it does.
@@ -245,5 +251,10 @@ mod tests {
             let name = flag.split('=').next().unwrap();
             assert!(error.contains(words) && error.contains(name), "{flag}: {error}");
         }
+    }
+
+    #[test]
+    fn no_two_roles_or_verbs_share_a_name() {
+        Cli::command().debug_assert();
     }
 }

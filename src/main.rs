@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tidelock::config::{self, Command, CrdsArgs};
-use tidelock::{crd, rotator};
+use tidelock::{cli, crd, rotator};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,11 +28,18 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
         bail!("another provider of TLS is installed already");
     }
     match cli.command {
-        Command::Rotate(role) => single_threaded(async {
+        Command::Rotator(role) => single_threaded(async {
             let shutdown = shutdown_on_signal()?;
             Ok(rotator::run(role, shutdown).await?)
         }),
         Command::Crds(args) => crds(&args),
+        Command::Hook(hook) => {
+            single_threaded(async { Ok(cli::hook::run(&hook, &mut std::io::stdout()).await?) })
+        }
+        Command::Person(verb) => single_threaded(async {
+            let (mut out, mut progress) = (std::io::stdout(), std::io::stderr());
+            Ok(cli::run(verb, config::Cli::command(), &mut out, &mut progress).await?)
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod install;
 mod prerequisites;
 mod program;
 pub mod progress;
+pub mod shop;
 pub mod tools;
 mod wait;
 

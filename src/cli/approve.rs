@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use clap::Subcommand;
+use clap::{Args, ValueEnum};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -11,21 +11,28 @@ use super::CliError;
 use super::connect::Cluster;
 use crate::crd::ANNOTATION_APPROVE_RESTORE;
 
-#[derive(Subcommand, Debug)]
-pub enum Approve {
+#[derive(Args, Debug)]
+pub struct ApproveArgs {
+    /// What is approved.
+    #[arg(value_enum)]
+    what: What,
+    /// The name of the ManagedSecret.
+    name: String,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy)]
+enum What {
     /// Let this namespace have the versions that a secret of the same name had when the namespace was another one.
-    Restore {
-        /// The name of the ManagedSecret.
-        name: String,
-    },
+    Restore,
 }
 
 pub async fn run(
-    approve: &Approve,
+    args: &ApproveArgs,
     cluster: &Cluster,
     progress: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
-    let Approve::Restore { name } = approve;
+    let What::Restore = args.what;
+    let name = &args.name;
     let secret = cluster.secret(name).await?;
     let waiting = secret.status.unwrap_or_default().conditions.unwrap_or_default();
     if !waiting.iter().any(|condition| condition.reason == "RestoreNeedsApproval") {

@@ -7,6 +7,7 @@ mod connect;
 mod describe;
 mod error;
 mod get;
+pub mod hook;
 mod list;
 mod output;
 mod rotate;
@@ -23,32 +24,40 @@ pub use output::Format;
 #[derive(Args, Debug, Clone, Default)]
 pub struct Target {
     /// The kubeconfig file. Default: as kubectl finds it.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<std::path::PathBuf>,
     /// The context in the kubeconfig. Default: the current one.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// The namespace of the secret. Default: the context's.
-    #[arg(long, short = 'n', global = true, value_name = "NAME")]
+    #[arg(long, short = 'n', value_name = "NAME")]
     pub namespace: Option<String>,
+}
+
+/// A verb together with where it is meant.
+#[derive(Args, Debug)]
+pub struct On<T: Args> {
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub args: T,
 }
 
 /// What a person can ask for.
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// List the secrets of a namespace, or of all.
-    List(list::ListArgs),
+    List(On<list::ListArgs>),
     /// Show one secret in a line, or whole with `-o yaml`.
-    Get(get::GetArgs),
+    Get(On<get::GetArgs>),
     /// Show all that is known of one secret: versions, consumers, rotation, conditions, events.
-    Describe(describe::DescribeArgs),
+    Describe(On<describe::DescribeArgs>),
     /// List the versions of one secret and the stages they carry.
-    Versions(versions::VersionsArgs),
+    Versions(On<versions::VersionsArgs>),
     /// Rotate a secret now, and wait until that is done.
-    Rotate(rotate::RotateArgs),
+    Rotate(On<rotate::RotateArgs>),
     /// Approve what Tidelock holds back until a person has looked.
-    #[command(subcommand)]
-    Approve(approve::Approve),
+    Approve(On<approve::ApproveArgs>),
     /// Print the completion script for a shell.
     Completion(completion::CompletionArgs),
 }
@@ -56,22 +65,17 @@ pub enum Verb {
 /// Does what was asked, and writes the answer to `out` and progress to `progress`.
 pub async fn run(
     verb: Verb,
-    target: &Target,
     command: clap::Command,
     out: &mut (dyn Write + Send),
     progress: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
-    if let Verb::Completion(args) = &verb {
-        return completion::run(args, command, out);
-    }
-    let cluster = connect::connect(target).await?;
     match verb {
-        Verb::List(args) => list::run(&args, &cluster, out).await,
-        Verb::Get(args) => get::run(&args, &cluster, out).await,
-        Verb::Describe(args) => describe::run(&args, &cluster, out).await,
-        Verb::Versions(args) => versions::run(&args, &cluster, out).await,
-        Verb::Rotate(args) => rotate::run(&args, &cluster, progress).await,
-        Verb::Approve(args) => approve::run(&args, &cluster, progress).await,
-        Verb::Completion(_) => Ok(()),
+        Verb::List(on) => list::run(&on.args, &connect::connect(&on.target).await?, out).await,
+        Verb::Get(on) => get::run(&on.args, &connect::connect(&on.target).await?, out).await,
+        Verb::Describe(on) => describe::run(&on.args, &connect::connect(&on.target).await?, out).await,
+        Verb::Versions(on) => versions::run(&on.args, &connect::connect(&on.target).await?, out).await,
+        Verb::Rotate(on) => rotate::run(&on.args, &connect::connect(&on.target).await?, progress).await,
+        Verb::Approve(on) => approve::run(&on.args, &connect::connect(&on.target).await?, progress).await,
+        Verb::Completion(args) => completion::run(&args, command, out),
     }
 }

@@ -10,10 +10,14 @@ mod record;
 mod start;
 
 pub use chain::audit_hash;
+#[cfg(test)]
+pub use embedded::tests::open_for_tests;
 pub use embedded::{Embedded, EmbeddedFile};
 pub use error::StoreError;
 pub use record::*;
-pub use start::{KeySeen, LossAccepted, Observed, Refusal, StartPlan, decide_start};
+pub use start::{
+    KeySeen, LossAccepted, Observed, Refusal, StartPlan, check_clock, check_position, decide_start,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;

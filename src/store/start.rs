@@ -9,7 +9,9 @@
 //! After each plan but `Serve` and `Refuse` the wiring observes again: killed between any two steps, it resumes. Nothing
 //! that could stand for lost values is made without somebody's word that they are lost.
 
-use super::{Installation, InstallationState};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Installation, InstallationState, Position};
 use crate::seal::KeyId;
 
 /// What lies where the root key is kept.
@@ -169,6 +171,35 @@ fn ready(observed: &Observed, store: &Installation) -> StartPlan {
         }
         KeySeen::Present { .. } => StartPlan::Serve,
     }
+}
+
+/// Refuses a store that was put back from an older copy: one behind the position that was noted outside of it.
+pub fn check_position(noted: Position, store: Position) -> Result<(), Refusal> {
+    if store >= noted {
+        return Ok(());
+    }
+    let message = format!(
+        "the store stands at epoch {} and commit {}, but was once at epoch {} and commit {}: it was put back from an \
+         older copy; restore the newest one",
+        store.epoch.0, store.commit, noted.epoch.0, noted.commit
+    );
+    Err(Refusal { reason: "StoreRolledBack", message })
+}
+
+/// So far may records lie ahead of the clock: machines' clocks differ a little.
+const CLOCK_BEHIND_MAX: SignedDuration = SignedDuration::from_mins(5);
+
+/// Refuses a clock that lags behind the store: deletions and rotations would come late, and times run backwards.
+pub fn check_clock(newest_record_at: Option<Timestamp>, now: Timestamp) -> Result<(), Refusal> {
+    let Some(newest) = newest_record_at else { return Ok(()) };
+    if newest.duration_since(now) <= CLOCK_BEHIND_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "the newest record of the store is of {newest}, the clock says {now}: set the clock right, or, if it was wrong \
+         when that record was written, allow it by the configuration"
+    );
+    Err(Refusal { reason: "ClockBehindStore", message })
 }
 
 fn accepted(observed: &Observed, installation: &str) -> bool {

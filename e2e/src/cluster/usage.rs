@@ -28,6 +28,13 @@ impl Cluster {
         program::run(self.user_program("kubectl").args(arguments)).await
     }
 
+    /// kubectl as administrator, for who needs its standard input or its process.
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.user_program("kubectl");
+        command.args(arguments);
+        command
+    }
+
     /// Runs helm as administrator and returns what it prints; an error has what it said.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
         program::run(self.user_program("helm").args(arguments)).await

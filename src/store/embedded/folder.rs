@@ -34,6 +34,8 @@ impl Folder {
         })?;
         // SQLite gives its other files the mode of this one.
         private(&file)?;
+        // Its name must be on disk before anything in it is acknowledged.
+        File::open(folder).and_then(|held| held.sync_all()).map_err(|error| io_fault(folder, &error))?;
         Ok(Self { file, _lock: held })
     }
 

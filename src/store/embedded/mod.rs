@@ -15,7 +15,7 @@ mod readers;
 mod schema;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::path::Path;

@@ -17,12 +17,12 @@ pub(super) struct Readers {
     folder: Arc<Folder>,
     key: Arc<DerivedKey>,
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Readers {
     pub(super) fn new(folder: Arc<Folder>, key: Arc<DerivedKey>) -> Self {
-        Self { folder, key, idle: Mutex::new(Vec::new()), permits: Semaphore::new(READERS_MAX) }
+        Self { folder, key, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 
     /// Reads with one of the connections, on a thread that may block.
@@ -31,10 +31,12 @@ impl Readers {
         read: impl FnOnce(&Connection, &DerivedKey) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let ended = |_| StoreError::Unavailable("a reader has ended".into());
-        let _permit =
-            self.permits.acquire().await.map_err(|_| StoreError::Unavailable("it is closed".into()))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::Unavailable("it is closed".into()))?;
         let readers = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
+            // Held until the read is over, also when the caller has gone away meanwhile.
+            let _permit = permit;
             let idle = readers.idle().pop();
             let connection = idle.map_or_else(|| readers.folder.reader(), Ok)?;
             let outcome = read(&connection, &readers.key);

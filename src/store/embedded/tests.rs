@@ -13,21 +13,33 @@ fn key(root: u8) -> DerivedKey {
     RootSecret::from_bytes(&[root; 32]).unwrap().derive(ROW_MAC)
 }
 
-/// Opens the store that is there, or makes one as a first start does.
 async fn open(folder: &Path) -> Result<Embedded, StoreError> {
+    open_for_tests(folder, installation(), key(1)).await
+}
+
+/// Opens the store that is there, or makes one as a first start does. For the tests of other rooms as well.
+pub async fn open_for_tests(
+    folder: &Path,
+    ready: Installation,
+    key: DerivedKey,
+) -> Result<Embedded, StoreError> {
     let mut file = EmbeddedFile::open(folder)?;
     if file.installation()?.is_some_and(|found| found.state == InstallationState::Ready) {
-        return file.unlock(key(1));
+        return file.unlock(key);
     }
-    file.begin(&initialising())?;
-    let store = file.unlock(key(1))?;
+    file.begin(&begun(&ready))?;
+    let store = file.unlock(key)?;
     let epoch = store.raise_epoch().await?;
-    store.commit(batch(epoch, vec![Change::PutInstallation(installation())])).await?;
+    store.commit(batch(epoch, vec![Change::PutInstallation(ready)])).await?;
     Ok(store)
 }
 
+fn begun(ready: &Installation) -> Installation {
+    Installation { state: InstallationState::Initialising, root_key: None, ..ready.clone() }
+}
+
 fn initialising() -> Installation {
-    Installation { state: InstallationState::Initialising, root_key: None, ..installation() }
+    begun(&installation())
 }
 
 fn batch(epoch: Epoch, changes: Vec<Change>) -> Batch {

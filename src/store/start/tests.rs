@@ -154,3 +154,31 @@ fn a_first_start_that_is_killed_between_any_two_steps_resumes() {
     }
     assert_eq!(walked, ["begin", "create key for mine", "finish with file:1", "serve"]);
 }
+
+#[test]
+fn a_store_behind_its_noted_position_was_put_back() {
+    let position = |epoch, commit| Position { epoch: crate::store::Epoch(epoch), commit };
+    let noted = position(3, 70);
+    for (store, good) in [
+        (position(3, 70), true),
+        (position(3, 71), true),
+        (position(4, 70), true),
+        (position(3, 69), false),
+        (position(2, 90), false),
+    ] {
+        let checked = check_position(noted, store).map_err(|refusal| refusal.reason);
+        assert_eq!(checked, if good { Ok(()) } else { Err("StoreRolledBack") }, "{store:?}");
+    }
+}
+
+#[test]
+fn a_clock_may_lag_five_minutes_behind_the_newest_record() {
+    let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let check = |seconds| {
+        let newest = now + SignedDuration::from_secs(seconds);
+        check_clock(Some(newest), now).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(check_clock(None, now), Ok(()));
+    assert_eq!((check(-1_000_000), check(0), check(300)), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(check(301), Err("ClockBehindStore"));
+}

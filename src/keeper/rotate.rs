@@ -284,3 +284,6 @@ impl Keeper {
 fn is_open(journal: &RotationRecord) -> bool {
     matches!(journal.state, RotationState::Running | RotationState::Failed)
 }
+
+#[cfg(test)]
+mod tests;

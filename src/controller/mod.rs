@@ -2,3 +2,4 @@
 //! Must not import another shell.
 
 pub mod rotation;
+pub mod trust;

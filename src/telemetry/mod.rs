@@ -4,6 +4,7 @@
 mod readiness;
 
 use std::io;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ const SECONDS_BUCKETS: [f64; 14] =
 
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
+    #[error(
+        "`{0}` does not say what to log; write error, warn, info, debug or trace, or targets with levels, as in info,tidelock::node=debug"
+    )]
+    Filter(String),
     #[error("another log is installed already: {0}")]
     Log(#[from] SetGlobalDefaultError),
     #[error("the recorder of metrics cannot be installed: {0}")]
@@ -41,30 +46,51 @@ pub enum LogFormat {
     Plain,
 }
 
-/// Changes the level of a log that is being written.
+/// What is logged: `debug`, or `info,tidelock::node=debug`. What is asked for holds for our own lines; those of
+/// libraries are never below info: at debug and trace they print headers, and with them tokens.
+#[derive(Debug, Clone)]
+pub struct LogFilter(Targets);
+
+impl FromStr for LogFilter {
+    type Err = TelemetryError;
+
+    fn from_str(text: &str) -> Result<LogFilter, TelemetryError> {
+        let asked: Targets = text.parse().map_err(|_| TelemetryError::Filter(text.to_owned()))?;
+        let level = asked.default_level().unwrap_or(LevelFilter::OFF);
+        let mut filter =
+            Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("tidelock", level);
+        for (target, level) in asked {
+            let is_ours = target == "tidelock" || target.starts_with("tidelock::");
+            filter = filter.with_target(target, if is_ours { level } else { level.min(LevelFilter::INFO) });
+        }
+        Ok(LogFilter(filter))
+    }
+}
+
+/// Changes the filter of a log that is being written.
 #[derive(Clone)]
-pub struct LogLevel(Arc<dyn Fn(LevelFilter) + Send + Sync>);
+pub struct LogLevel(Arc<dyn Fn(LogFilter) + Send + Sync>);
 
 impl LogLevel {
-    pub fn set(&self, level: LevelFilter) {
-        (self.0)(level);
+    pub fn set(&self, filter: LogFilter) {
+        (self.0)(filter);
     }
 }
 
 /// Starts the log of this process, on standard error.
-pub fn start_log(format: LogFormat, level: LevelFilter) -> Result<LogLevel, TelemetryError> {
-    let (log, level) = log(format, level, io::stderr);
+pub fn start_log(format: LogFormat, filter: LogFilter) -> Result<LogLevel, TelemetryError> {
+    let (log, level) = log(format, filter, io::stderr);
     tracing::dispatcher::set_global_default(log)?;
     Ok(level)
 }
 
-fn log<W>(format: LogFormat, level: LevelFilter, writer: W) -> (Dispatch, LogLevel)
+fn log<W>(format: LogFormat, filter: LogFilter, writer: W) -> (Dispatch, LogLevel)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(targets(level));
+    let (filter, handle) = reload::Layer::new(filter.0);
     // The log may be gone by the time somebody turns it up.
-    let set = move |level| drop(handle.reload(targets(level)));
+    let set = move |filter: LogFilter| drop(handle.reload(filter.0));
     let registry = tracing_subscriber::registry().with(filter);
     let written = tracing_subscriber::fmt::layer().with_writer(writer);
     let log = match format {
@@ -76,12 +102,6 @@ where
 
 fn dispatch(log: impl Subscriber + Send + Sync) -> Dispatch {
     Dispatch::new(log)
-}
-
-/// Our own lines at the level asked for; those of libraries never below info: at debug and trace they print headers,
-/// and with them tokens.
-fn targets(level: LevelFilter) -> Targets {
-    Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("tidelock", level)
 }
 
 /// The metrics of this process.
@@ -136,20 +156,20 @@ mod tests {
         }
     }
 
-    fn writing(format: LogFormat, level: LevelFilter, act: impl FnOnce(&LogLevel)) -> String {
+    fn writing(format: LogFormat, filter: &str, act: impl FnOnce(&LogLevel)) -> String {
         let written = Written::default();
         let make = {
             let written = written.clone();
             move || written.clone()
         };
-        let (log, level) = log(format, level, make);
+        let (log, level) = log(format, filter.parse().unwrap(), make);
         tracing::dispatcher::with_default(&log, || act(&level));
         written.text()
     }
 
     #[test]
     fn libraries_stay_at_info_when_our_own_lines_are_turned_up_to_trace() {
-        let text = writing(LogFormat::Plain, LevelFilter::TRACE, |_| {
+        let text = writing(LogFormat::Plain, "trace,h2=trace", |_| {
             tracing::trace!(target: "tidelock::keeper", "ours in detail");
             tracing::debug!(target: "h2::codec", "authorization: Bearer canary");
             tracing::info!(target: "kube_client", "theirs in short");
@@ -160,17 +180,23 @@ mod tests {
 
     #[test]
     fn the_level_changes_while_the_log_is_written() {
-        let text = writing(LogFormat::Plain, LevelFilter::WARN, |level| {
+        let text = writing(LogFormat::Plain, "warn", |level| {
             tracing::info!(target: "tidelock", "before");
-            level.set(LevelFilter::DEBUG);
+            level.set("info,tidelock=debug".parse().unwrap());
             tracing::debug!(target: "tidelock", "after");
         });
         assert!(!text.contains("before") && text.contains("after"), "{text}");
     }
 
     #[test]
+    fn a_filter_that_says_nothing_is_refused_with_what_is_right() {
+        let error = "tidelock=loud".parse::<LogFilter>().unwrap_err().to_string();
+        assert!(error.contains("write error, warn, info, debug or trace"), "{error}");
+    }
+
+    #[test]
     fn json_lines_carry_fields_and_message_side_by_side() {
-        let text = writing(LogFormat::Json, LevelFilter::INFO, |_| {
+        let text = writing(LogFormat::Json, "info", |_| {
             tracing::info!(target: "tidelock", namespace = "shop", "secret created");
         });
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -19,9 +19,6 @@ for place in /var/lib /var/log; do
 	mount --make-private "$place"
 	mount --make-rshared "$place"
 done
-# Every life of a node is another boot, as on a real machine.
-cat /proc/sys/kernel/random/uuid >/run/boot_id
-mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 hostname "$NODE"
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1

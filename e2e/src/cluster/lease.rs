@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 
-use super::addresses::{Addresses, NUMBER_MAX};
-use super::network;
+use super::addresses::{Addresses, NODES_MAX, NUMBER_MAX};
+use super::{cgroups, network};
 use crate::cache;
 
 /// A number that is ours, and the folder that goes with it.
@@ -79,10 +79,11 @@ fn lock_path(state: &Path, number: u8) -> PathBuf {
     state.join(format!("{number}.lock"))
 }
 
-/// What a cluster leaves when its processes are gone: cables, a bridge, a folder.
+/// What a cluster leaves when its processes are gone: cables, a bridge, cgroups, a folder.
 fn clear(state: &Path, number: u8) -> Result<()> {
     network::remove(Addresses { number })?;
     let folder = state.join(number.to_string());
+    (1..=NODES_MAX).for_each(|index| cgroups::remove_of(&folder.join(format!("node{index}"))));
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", folder.display()))

@@ -5,6 +5,7 @@
 //! Must not know what is tested on it.
 
 mod addresses;
+mod cgroups;
 mod lease;
 mod network;
 mod node;

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixStream;
 
 use super::addresses::Addresses;
-use super::network;
 use super::parts::Part;
 use super::processes;
+use super::{cgroups, network};
 use crate::program::{self, tail_of};
 use crate::wait::wait_for;
 
@@ -113,6 +114,7 @@ impl Node {
             (!processes::is_init_of(pid, &self.folder)).then_some(())
         })
         .await?;
+        cgroups::remove_of(&self.folder);
         fs::remove_file(&record).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(error.into()),
@@ -159,10 +161,27 @@ impl Node {
         self.appears(&format!("parts/{part}.pid"), &format!("{part} to be started on {}", self.name())).await
     }
 
-    /// Stops a part and starts it again.
+    /// Stops a part, starts it again and waits until it listens.
     pub async fn restart_part(&self, part: Part) -> Result<()> {
         self.stop_part(part).await?;
-        self.start_part(part).await
+        self.start_part(part).await?;
+        self.serves(part).await
+    }
+
+    /// Waits until a part that was started listens, or fails with its last words.
+    pub async fn serves(&self, part: Part) -> Result<()> {
+        let init = self.init()?;
+        let socket = self.inside("run/containerd/containerd.sock")?;
+        let what = format!("{part} on {} to listen", self.name());
+        wait_for(&what, Duration::from_secs(BOOT_SECONDS_MAX), async || {
+            let listens = match part.port() {
+                Some(port) => processes::listens(init, port),
+                // A connection, not the socket's file: that one is there before anybody listens.
+                None => UnixStream::connect(&socket).await.is_ok(),
+            };
+            if listens { Some(Ok(())) } else { self.check().err().map(Err) }
+        })
+        .await?
     }
 
     async fn end_part(&self, part: Part, signal: &str) -> Result<()> {
@@ -181,6 +200,11 @@ impl Node {
         let mut command = tokio::process::Command::new("nsenter");
         command.args(["--target", &self.init()?.to_string(), "--mount", "--pid", "--net", "--uts", "--ipc"]);
         Ok(command)
+    }
+
+    /// A path of the node's own file system, as it is seen from outside; good until the node goes down.
+    pub fn inside(&self, path: &str) -> Result<PathBuf> {
+        Ok(Path::new("/proc").join(self.init()?.to_string()).join("root").join(path.trim_start_matches('/')))
     }
 
     /// Whether the node's processes run.

@@ -37,6 +37,19 @@ impl Part {
         }
     }
 
+    /// The port on which it listens once it works; `None` for containerd, which has a socket.
+    pub(super) fn port(self) -> Option<u16> {
+        match self {
+            Part::Containerd => None,
+            Part::Etcd => Some(2379),
+            Part::ApiServer => Some(6443),
+            Part::ControllerManager => Some(10257),
+            Part::Scheduler => Some(10259),
+            Part::Kubelet => Some(10250),
+            Part::Proxy => Some(10249),
+        }
+    }
+
     /// A part that gives up when the API server does not answer yet.
     pub(super) fn needs_api_server(self) -> bool {
         matches!(self, Part::ControllerManager | Part::Scheduler | Part::Kubelet | Part::Proxy)

@@ -21,6 +21,19 @@ pub(super) fn is_init_of(pid: u32, folder: &Path) -> bool {
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
+/// Whether anybody listens on a TCP port in the network namespace of a process.
+pub(super) fn listens(pid: u32, port: u16) -> bool {
+    // Local address and port, remote ones, state; `0A` is LISTEN.
+    ["tcp", "tcp6"].iter().any(|table| {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let (local, state) = (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default());
+            local.ends_with(&format!(":{port:04X}")) && state == "0A"
+        })
+    })
+}
+
 /// Signals a process and all that descend from it, until no new one turns up.
 pub(super) fn signal_tree(root: u32, signal: Signal) -> Result<()> {
     let mut reached = BTreeSet::new();

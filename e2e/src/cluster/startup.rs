@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use super::addresses::NODES_MAX;
 use super::node::Node;
 use super::options::{Kind, Options};
-use super::parts::Setting;
+use super::parts::{Part, Setting};
 use super::pki::{self, Pki};
 use super::{Cluster, lease, network, persistent};
 use crate::images::{self, Image};
@@ -100,6 +100,10 @@ pub(super) async fn start_parts(cluster: &Cluster, node: &Node) -> Result<()> {
             .wait_for("the API server to be ready", READY_WITHIN, async || api_ready(&cluster.client).await)
             .await?;
     }
+    // kubelet gives up when nobody answers it.
+    if node.parts().contains(&Part::Containerd) {
+        node.serves(Part::Containerd).await?;
+    }
     for part in node.parts().iter().filter(|part| part.needs_api_server()) {
         node.start_part(*part).await?;
     }
@@ -117,17 +121,7 @@ fn http_get(path: &str) -> Option<http::Request<Vec<u8>>> {
 
 async fn load_all(cluster: &Cluster, bundled: Option<&Bundled>, more: &[Image]) -> Result<()> {
     let Some(bundled) = bundled else { return Ok(()) };
-    let socket = "/run/containerd/containerd.sock";
-    for node in &cluster.nodes {
-        let what = format!("containerd on {}", node.name());
-        // A connection, not the socket's file: that one is there before anybody listens.
-        cluster
-            .wait_for(&what, READY_WITHIN, async || {
-                let ctr = cluster.tools.path("ctr").display().to_string();
-                node.run(&ctr, &["--address", socket, "version"]).await.ok()
-            })
-            .await?;
-    }
+    try_join_all(cluster.nodes.iter().map(|node| node.serves(Part::Containerd))).await?;
     for image in [&bundled.pause, &bundled.coredns, &bundled.busybox].into_iter().chain(more) {
         cluster.load(image).await?;
     }

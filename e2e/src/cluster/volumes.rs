@@ -27,7 +27,7 @@ impl Cluster {
             "metadata": {"name": name},
             "spec": {
                 "capacity": {"storage": size},
-                "accessModes": ["ReadWriteOnce", "ReadWriteOncePod"],
+                "accessModes": ["ReadWriteOnce"],
                 "persistentVolumeReclaimPolicy": "Retain",
                 "storageClassName": STORAGE_CLASS,
                 "local": {"path": inside},

@@ -43,7 +43,7 @@ pub async fn coredns() -> Result<Image> {
 }
 
 /// A shell with the usual small programs, `wget`, `nc`, `httpd` and `nslookup` among them, for test pods.
-/// Its user 1000 is called `app`.
+/// Its user 1000 is called `app`. Debian's `wget -T` crashes: say `timeout 3 wget` instead.
 pub async fn busybox() -> Result<Image> {
     Tools::ensure().await?;
     let applets = run(Command::new(BUSYBOX).arg("--list")).await?;

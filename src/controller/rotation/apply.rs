@@ -1,6 +1,8 @@
 //! Apply: carries one plan out. Each can be repeated: the journal's transactions compare what they find, Jobs have
 //! deterministic names, deletions name a UID. Must not decide what comes next.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -95,7 +97,10 @@ async fn start_job(
     attempt: u32,
 ) -> Result<(), ReconcileError> {
     let Some(journal) = &seen.view.journal else { return Ok(()) };
-    let ca = ctx.ca.borrow().clone();
+    let ca = Arc::clone(&ctx.ca.borrow());
+    if ca.is_empty() {
+        return Err(ReconcileError::NoTrustYet);
+    }
     let wanted = job::Attempt {
         schedule_namespace: object.metadata.namespace.as_deref().unwrap_or_default(),
         schedule_name: object.metadata.name.as_deref().unwrap_or_default(),
@@ -120,6 +125,9 @@ async fn start_job(
         Err(kube::Error::Api(status)) if status.code == 409 => {
             jobs.get(built.metadata.name.as_deref().unwrap_or_default()).await?
         }
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            return Err(refused_creation(namespace, &built, &status.message));
+        }
         made => made?,
     };
     // 2.
@@ -139,6 +147,15 @@ async fn start_job(
     };
     ctx.keeper.rotation_job_started(&seen.view.arn, &record).await?;
     Ok(())
+}
+
+/// RBAC's no has one cure. Another is a quota's or a policy's, whose words say more.
+fn refused_creation(namespace: &str, job: &Job, message: &str) -> ReconcileError {
+    if message.contains("cannot create resource \"jobs\"") {
+        return ReconcileError::MayNotCreateJobs(namespace.to_owned());
+    }
+    let name = format!("{namespace}/{}", job.metadata.name.as_deref().unwrap_or_default());
+    ReconcileError::JobRefused(name, message.to_owned())
 }
 
 /// A Job that stands under our name must be ours: what counts is what it runs, and for which version.

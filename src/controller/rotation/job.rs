@@ -45,6 +45,8 @@ pub struct JobSettings {
     pub server_url: String,
     /// `<installation>/api`.
     pub audience: String,
+    /// The admission policies, each with a binding of its name, without which the server makes no Job for an author.
+    pub guards: Vec<String>,
     pub region: String,
 }
 
@@ -173,6 +175,9 @@ fn pod(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>, service_a
         termination_grace_period_seconds: Some(10),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
+            // Also for the user's image: most name no user, and would be refused as root.
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
             fs_group: Some(USER),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -226,12 +231,7 @@ pub(super) fn restricted() -> SecurityContext {
 
 /// For the containers whose image is ours.
 pub(super) fn restricted_ours() -> SecurityContext {
-    SecurityContext {
-        run_as_user: Some(USER),
-        run_as_group: Some(USER),
-        read_only_root_filesystem: Some(true),
-        ..restricted()
-    }
+    SecurityContext { read_only_root_filesystem: Some(true), ..restricted() }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod apply;
 mod containers;
+mod guard;
 mod job;
 mod observe;
 mod pods;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use job::JobSettings;
 
 use crate::clock::Clock;
-use crate::cluster::{EventSender, ROTATION_LABEL};
+use crate::cluster::{EventKind, EventSender, ROTATION_LABEL};
 use crate::crd::{ManagedSecret, RotationSchedule, RotationScheduleStatus};
 use crate::keeper::{Keeper, KeeperError};
 use crate::rotation::{Plan, decide};
@@ -48,8 +49,8 @@ pub struct RotationPorts {
     pub clock: Arc<dyn Clock>,
     pub events: EventSender,
     pub settings: JobSettings,
-    /// The certificates (PEM) that the server's descends from, as they are now.
-    pub ca: tokio::sync::watch::Receiver<String>,
+    /// The certificates (PEM) that the server's descends from, as they are now; empty before the first are made.
+    pub ca: tokio::sync::watch::Receiver<Arc<str>>,
     /// The leadership that acts.
     pub epoch: u64,
 }
@@ -60,7 +61,7 @@ struct RotationContext {
     clock: Arc<dyn Clock>,
     events: EventSender,
     settings: JobSettings,
-    ca: tokio::sync::watch::Receiver<String>,
+    ca: tokio::sync::watch::Receiver<Arc<str>>,
     epoch: u64,
     schedules: Store<RotationSchedule>,
 }
@@ -71,6 +72,15 @@ enum ReconcileError {
     Cluster(#[from] kube::Error),
     #[error("the secret's rotation could not be read or written")]
     Keeper(#[from] KeeperError),
+    #[error("the server's certificates are not made yet")]
+    NoTrustYet,
+    #[error(
+        "the server may not create Jobs in namespace {0}: bind the ClusterRole tidelock-job-creator of the chart to \
+         its ServiceAccount there"
+    )]
+    MayNotCreateJobs(String),
+    #[error("the Job {0} was refused: {1}")]
+    JobRefused(String, String),
     #[error("the Job {0} has the name of this attempt, but is not ours: delete it")]
     ForeignJob(String),
 }
@@ -80,8 +90,18 @@ impl ReconcileError {
         match self {
             Self::Cluster(_) => "ClusterUnavailable",
             Self::Keeper(error) => error.reason(),
+            Self::NoTrustYet => "NoTrustYet",
+            Self::MayNotCreateJobs(_) => "MayNotCreateJobs",
+            Self::JobRefused(..) => "JobRefused",
             Self::ForeignJob(_) => "ForeignJob",
         }
+    }
+}
+
+impl ReconcileError {
+    /// Whether it stays so until somebody who sees the event does something.
+    fn is_for_people(&self) -> bool {
+        matches!(self, Self::MayNotCreateJobs(_) | Self::JobRefused(..) | Self::ForeignJob(_))
     }
 }
 
@@ -171,11 +191,20 @@ fn look_again(plan: Plan, now: Timestamp) -> Duration {
     }
 }
 
-fn on_error(object: Arc<RotationSchedule>, error: &ReconcileError, _: Arc<RotationContext>) -> Action {
+fn on_error(object: Arc<RotationSchedule>, error: &ReconcileError, ctx: Arc<RotationContext>) -> Action {
     let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref());
     let cause = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(namespace, name, reason = error.reason(), %error, cause, "a reconcile failed");
     metrics::counter!("tidelock_reconcile_failures_total", "kind" => "RotationSchedule").increment(1);
+    if error.is_for_people() {
+        ctx.events.send(
+            object.object_ref(&()),
+            EventKind::Warning,
+            error.reason(),
+            "Rotate",
+            error.to_string(),
+        );
+    }
     Action::requeue(LOOK_AGAIN_AFTER_ERROR)
 }
 

@@ -9,8 +9,8 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::pods::{self, Failed};
-use super::spec::{Unfit, Wanted, yields_to};
-use super::{ReconcileError, RotationContext};
+use super::spec::{Unfit, Wanted, Work, yields_to};
+use super::{ReconcileError, RotationContext, guard};
 use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
 use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, RotationSchedule};
@@ -88,6 +88,11 @@ pub(super) async fn observe(
         Ok(wanted) => wanted,
         Err(unfit) => return Ok(Err(unfit)),
     };
+    if matches!(wanted.work, Work::Job(_))
+        && let Some(unfit) = guard::missing(&ctx.client, &ctx.settings.guards).await?
+    {
+        return Ok(Err(unfit));
+    }
     let Some(arn) = ctx.keeper.secret_of_resource(namespace, &object.spec.secret) else {
         let message = format!("the ManagedSecret {} is not made yet", object.spec.secret);
         return Ok(Err(Unfit::new(Reason::SecretNotFound, message)));

@@ -286,7 +286,7 @@ async fn jobs_whose_pods_may_live_are_carried_into_the_next_rotation() {
         bench.fail(1, false).await;
         bench.start_job(2).await
     });
-    bench.keeper.rotation_pods_gone(&bench.arn, &[gone.uid]).await.unwrap();
+    bench.keeper.rotation_pods_gone(&bench.arn, std::slice::from_ref(&gone.uid)).await.unwrap();
     bench.keeper.abandon_rotation(&bench.arn).await.unwrap();
     let next = bench.keeper.begin_rotation(&bench.arn, None).await.unwrap();
     assert_eq!(next.jobs.iter().map(|job| job.uid.clone()).collect::<Vec<_>>(), [lost.uid.clone()]);

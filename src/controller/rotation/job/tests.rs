@@ -18,6 +18,7 @@ fn settings() -> JobSettings {
         service_account: "tidelock-rotator".to_owned(),
         server_url: "https://tidelock-api.tidelock.svc:8443".to_owned(),
         audience: "tidelock.tidelock/api".to_owned(),
+        guards: Vec::new(),
         region: "local-1".to_owned(),
     }
 }
@@ -114,6 +115,8 @@ fn every_container_passes_the_restricted_profile() {
     for job in [generated(), users()] {
         let security = pod(&job).security_context.as_ref().unwrap();
         assert_eq!(security.seccomp_profile.as_ref().unwrap().type_, "RuntimeDefault");
+        // An image without a user of its own would run as root, which the profile refuses.
+        assert_eq!((security.run_as_user, security.run_as_group), (Some(USER), Some(USER)));
         for container in containers(&job) {
             let security = container.security_context.as_ref().unwrap();
             assert_eq!(security.allow_privilege_escalation, Some(false), "{}", container.name);

@@ -34,6 +34,18 @@ e2e: needs ## Run the suites on whole clusters only
 	$(E2E) tools
 	cargo test --package tidelock-e2e --tests -- --test-threads=1
 
+.PHONY: demo
+demo: needs ## Show the main job on a real cluster: a secret in a pod, a rotation, the file changed in place
+	@$(E2E) demo
+
+.PHONY: demo-down
+demo-down: ## Remove what the demo made, and nothing else
+	@$(E2E) demo-down
+
+.PHONY: generate
+generate: needs ## Write the CRDs and the manifests without Helm from the types and the chart
+	@$(E2E) generate
+
 .PHONY: tools
 tools: needs ## Build the parts of the test clusters into the cache
 	$(E2E) tools

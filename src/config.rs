@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{cli, rotator};
+use crate::telemetry::LogFilter;
+use crate::{cli, rotator, telemetry};
 
 /// AWS Secrets Manager for any Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the server: controllers, webhook, AWS API and the stream of the nodes
+    Server(Box<ServerArgs>),
     /// Run a container of a rotation's pod
     // Not `rotate`: that is what a person types.
     #[command(subcommand, hide = true)]
@@ -38,18 +41,27 @@ pub enum Command {
 /// How this process tells what it does.
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
-    /// What is logged: error, warn, info, debug, trace, or directives such as info,tidelock::node=debug
+    /// What is logged: error, warn, info, debug, trace, or directives such as info,tidelock::keeper=debug
     #[arg(long, global = true, env = "TIDELOCK_LOG_LEVEL", default_value = "info", hide_env = true)]
-    pub log_level: String,
-    /// How log lines are written
-    #[arg(long, global = true, env = "TIDELOCK_LOG_FORMAT", default_value = "text", hide_env = true)]
+    pub log_level: LogFilter,
+    /// How log lines are written, on standard error
+    #[arg(long, global = true, env = "TIDELOCK_LOG_FORMAT", default_value = "plain", hide_env = true)]
     pub log_format: LogFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    Text,
+    Plain,
     Json,
+}
+
+impl From<LogFormat> for telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Plain => Self::Plain,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// The server's settings. The chart gives all of them but the timing.
@@ -92,7 +104,7 @@ pub struct ServerArgs {
     #[arg(long)]
     pub rotations_namespace: Option<String>,
     /// The image of rotation Jobs
-    #[arg(long)]
+    #[arg(long, env = "TIDELOCK_IMAGE")]
     pub image: String,
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub image_pull_policy: String,
@@ -105,6 +117,9 @@ pub struct ServerArgs {
     /// The time between two complete looks at all ManagedSecrets
     #[arg(long, default_value = "60s", value_parser = duration, hide = true)]
     pub relist_every: Duration,
+    /// Serve although the newest record of the store lies more than 5 minutes ahead of the clock
+    #[arg(long)]
+    pub allow_clock_behind_store: bool,
     /// The life of the server's certificates
     #[arg(long, default_value = "168h", value_parser = duration, hide = true)]
     pub leaf_lifetime: Duration,
@@ -122,11 +137,6 @@ impl ServerArgs {
 
     pub fn authority_name(&self) -> String {
         format!("{}-ca", self.name)
-    }
-
-    /// A ConfigMap by whose data `confirm` somebody accepts that the store is another than before.
-    pub fn accept_loss_name(&self) -> String {
-        format!("{}-accept-loss", self.name)
     }
 
     pub fn rotations_namespace(&self) -> String {
@@ -251,10 +261,5 @@ mod tests {
             let name = flag.split('=').next().unwrap();
             assert!(error.contains(words) && error.contains(name), "{flag}: {error}");
         }
-    }
-
-    #[test]
-    fn no_two_roles_or_verbs_share_a_name() {
-        Cli::command().debug_assert();
     }
 }

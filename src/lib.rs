@@ -20,6 +20,7 @@ pub mod rotator;
 pub mod seal;
 pub mod secret;
 pub mod serve;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod webhook;

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tidelock::config::{self, Command, CrdsArgs};
-use tidelock::{cli, crd, rotator};
+use tidelock::{cli, crd, rotator, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,17 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         bail!("another provider of TLS is installed already");
     }
+    let log = cli.log;
     match cli.command {
+        Command::Server(args) => {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let shutdown = shutdown_on_signal()?;
+                server::run(*args, shutdown).await
+            })
+        }
         Command::Rotator(role) => single_threaded(async {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
             let shutdown = shutdown_on_signal()?;
             Ok(rotator::run(role, shutdown).await?)
         }),

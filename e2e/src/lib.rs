@@ -4,6 +4,7 @@
 pub mod cache;
 pub mod cluster;
 pub mod demo;
+pub mod generate;
 pub mod images;
 pub mod install;
 mod prerequisites;

@@ -41,6 +41,8 @@ enum Verb {
     },
     /// List the clusters that stay
     List,
+    /// Write the CRDs and manifests that follow from the types and the chart
+    Generate,
     /// Show the main job on a cluster of its own, or on the one of KUBECONFIG when IMAGE is set too
     Demo,
     /// Remove what the demo made
@@ -75,6 +77,7 @@ async fn main() -> Result<()> {
             Cluster::names()?.iter().for_each(|name| answer(name));
             Ok(())
         }
+        Verb::Generate => tidelock_e2e::generate::write().await,
         Verb::Demo => {
             tidelock_e2e::demo::run(variable("KUBECONFIG").map(PathBuf::from), variable("IMAGE")).await
         }

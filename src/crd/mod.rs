@@ -36,6 +36,21 @@ pub const VERSION: &str = "v1alpha1";
 pub const ANNOTATION_ROTATE: &str = "tidelock.dev/rotate";
 /// On a ManagedSecret: the ARN whose restore in a namespace of another UID somebody approves.
 pub const ANNOTATION_APPROVE_RESTORE: &str = "tidelock.dev/approve-restore";
+/// On the ConfigMap of held deletions: the token of the deletions that somebody approves.
+pub const ANNOTATION_APPROVE_DELETIONS: &str = "tidelock.dev/approve-deletions";
+
+/// The ConfigMap, in the server's namespace, that says which deletions are held and why.
+pub fn held_deletions_name(installation: &str) -> String {
+    format!("{installation}-held-deletions")
+}
+
+/// The ConfigMap, in the server's namespace, by which somebody accepts that the values of a lost store are gone.
+pub fn accept_loss_name(installation: &str) -> String {
+    format!("{installation}-accept-loss")
+}
+
+/// Its key: the id of the store whose loss is accepted, as the server's refusal names it.
+pub const ACCEPT_LOSS_KEY: &str = "installation";
 
 #[cfg(test)]
 mod tests;

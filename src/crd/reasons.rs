@@ -30,6 +30,8 @@ reasons! {
     WaitingForValue,
     /// The Secret that `fromSecret` names, or its key, is not there.
     SourceNotFound,
+    /// The server has no right to read Secrets in this namespace.
+    SourceForbidden,
     /// The value that `fromSecret` names is larger than a secret may be, or empty.
     SourceUnusable,
     /// The guard that asks whether the author may use such a field is missing, so the field is refused.
@@ -58,6 +60,8 @@ reasons! {
     // Deletions
     /// The ManagedSecret is gone, and its secret is scheduled for deletion.
     DeletionScheduled,
+    /// Nothing is held.
+    NothingHeld,
     /// So many ManagedSecrets, or the cluster itself, vanished at once that nothing is deleted without approval.
     MassDeletionHeld,
     /// Somebody approved the deletions that were held.

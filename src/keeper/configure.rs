@@ -1,6 +1,8 @@
 //! Configure: what a custom resource may change about a secret that exists. Must not touch values.
 
 use super::authorise::Act;
+use super::commit::After;
+use super::measure::counted;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::{RecoveryWindow, SecretId};
@@ -22,7 +24,7 @@ impl Keeper {
         id: &SecretId,
         wanted: &Configure,
     ) -> Result<(), KeeperError> {
-        settle(|| self.configure_once(by, id, wanted)).await
+        counted(Operation::Update, settle(|| self.configure_once(by, id, wanted)).await)
     }
 
     async fn configure_once(
@@ -47,9 +49,8 @@ impl Keeper {
         record.changed_at = self.now();
         let (arn, expected) = (record.arn.clone(), Expected::Revision(record.revision));
         let audit = self.done(by, Operation::Update, &arn, None);
-        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
-        self.tell(&arn, What::Configuration);
-        Ok(())
+        let after = vec![After::Tell(What::Configuration)];
+        self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await
     }
 }
 

@@ -1,9 +1,9 @@
 //! Consumers: which mounts hold which version, as receipts prove. Must not guess: a silent node is unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{Keeper, KeeperError, What};
+use super::{Keeper, KeeperError, PAGE, What, measure};
 use crate::secret::{Arn, Stage, VersionId};
 use crate::store::{AuditEntry, Change, MountRecord};
 
@@ -22,9 +22,6 @@ pub struct Consumers {
 
 /// How long a node may be silent before nobody knows any more what its pods hold.
 const SILENCE: Duration = Duration::from_secs(30);
-
-const COMMIT_TO_RECEIPT: &str = "tidelock_projection_commit_to_receipt_seconds";
-const RECEIPTS: &str = "tidelock_projection_receipts_total";
 
 /// Which nodes have a stream. A node that was never heard of is as silent as this keeper is old.
 pub(super) struct Nodes {
@@ -116,6 +113,20 @@ impl Keeper {
         Ok(())
     }
 
+    /// The nodes on which the store knows of mounts, for whoever finds out which of them are gone.
+    pub async fn nodes_with_mounts(&self) -> Result<BTreeSet<String>, KeeperError> {
+        let (mut nodes, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = self.ports.store.secrets(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(nodes) };
+            after = Some(last.name.clone());
+            for record in &page {
+                let mounts = self.ports.store.mounts_of_secret(&record.arn).await?;
+                nodes.extend(mounts.into_iter().map(|mount| mount.node));
+            }
+        }
+    }
+
     /// What the store knows of a node's mounts, for a stream that begins: what the agent does not name is gone.
     pub async fn mounts_on_node(&self, node: &str) -> Result<Vec<MountRecord>, KeeperError> {
         Ok(self.ports.store.mounts_on_node(node).await?)
@@ -138,9 +149,9 @@ impl Keeper {
             let (holds, holds_since) = (Some(version.clone()), Some(self.now()));
             let held = MountRecord { arn: arn.clone(), holds, holds_since, ..mount };
             self.commit(vec![Change::PutMount(held)], vec![audit]).await?;
-            metrics::counter!(RECEIPTS).increment(1);
+            measure::received();
             if changed_hands {
-                self.measure(arn, version);
+                self.measure_receipt(arn, version);
             }
             self.tell(arn, What::Consumers);
         }
@@ -208,16 +219,6 @@ impl Keeper {
             version: version.cloned(),
             pod: Some(format!("{}/{}/{}", mount.pod_namespace, mount.pod_name, mount.pod_uid)),
             outcome: "done".to_owned(),
-        }
-    }
-
-    fn measure(&self, arn: &Arn, version: &VersionId) {
-        let now = self.ports.clock.monotonic();
-        let memory = self.memory();
-        if let Some((promoted, at)) = memory.promoted.get(arn)
-            && promoted == version
-        {
-            metrics::histogram!(COMMIT_TO_RECEIPT).record(now.duration_since(*at));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Create: a secret with its first version, or without one. Must not make values.
 
 use super::authorise::Act;
+use super::commit::After;
 use super::configure::check_window;
+use super::measure::counted;
 use super::sealing::check_size;
 use super::{Keeper, KeeperError, Settings, What, settle};
 use crate::access::{Authorized, Operation, Principal};
@@ -37,7 +39,7 @@ impl Keeper {
         if let Some(value) = &wanted.value {
             check_size(value)?;
         }
-        settle(|| self.create_once(by, wanted, window.days())).await
+        counted(Operation::Create, settle(|| self.create_once(by, wanted, window.days())).await)
     }
 
     async fn create_once(
@@ -108,14 +110,13 @@ impl Keeper {
         }
         changes.insert(0, Change::PutSecret(record.clone(), Expected::Absent));
         let audit = self.done(by, Operation::Create, &arn, version.as_ref());
-        self.commit(changes, vec![audit]).await?;
-        self.remember_resource(&record);
-        self.tell(&arn, What::Created);
+        let name = record.name.clone();
+        let mut after = vec![After::Made(record), After::Tell(What::Created)];
         if let Some(version) = &version {
-            self.remember_promotion(&arn, version);
-            self.tell(&arn, What::Value);
+            after.extend([After::Promoted(version.clone()), After::Tell(What::Value)]);
         }
-        Ok(Created { arn, name: record.name, version })
+        self.commit_then(&arn, changes, audit, after).await?;
+        Ok(Created { arn, name, version })
     }
 
     /// The name is taken: it may be by this very request.

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::authorise::Act;
+use super::commit::After;
 use super::configure::check_window;
+use super::measure::{self, counted};
 use super::{Keeper, KeeperError, PAGE, What, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::{Arn, Name, Origin, SecretId};
@@ -58,7 +60,7 @@ impl Keeper {
         id: &SecretId,
         mode: DeletionMode,
     ) -> Result<Scheduled, KeeperError> {
-        settle(|| self.schedule_deletion_once(by, id, mode)).await
+        counted(Operation::Delete, settle(|| self.schedule_deletion_once(by, id, mode)).await)
     }
 
     async fn schedule_deletion_once(
@@ -76,9 +78,9 @@ impl Keeper {
             DeletionMode::Days(days) => days,
             DeletionMode::Force => {
                 let expected = Expected::Revision(record.revision);
-                self.commit(vec![Change::RemoveSecret(arn.clone(), expected)], vec![audit]).await?;
-                self.forget_secret(&record);
-                self.tell(&arn, What::Removed);
+                let after = vec![After::Ended(record), After::Tell(What::Removed)];
+                self.commit_then(&arn, vec![Change::RemoveSecret(arn.clone(), expected)], audit, after)
+                    .await?;
                 return Ok(Scheduled { arn, name, due_at: now });
             }
         };
@@ -88,8 +90,8 @@ impl Keeper {
         }
         record.deletion = Some(Deletion { requested_at: now, due_at });
         let expected = Expected::Revision(record.revision);
-        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
-        self.tell(&arn, What::Deleted);
+        let after = vec![After::Tell(What::Deleted)];
+        self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
         Ok(Scheduled { arn, name, due_at })
     }
 
@@ -101,7 +103,7 @@ impl Keeper {
         id: &SecretId,
         restoration: Restoration<'_>,
     ) -> Result<Restored, KeeperError> {
-        settle(|| self.restore_once(by, id, restoration)).await
+        counted(Operation::Restore, settle(|| self.restore_once(by, id, restoration)).await)
     }
 
     async fn restore_once(
@@ -125,8 +127,8 @@ impl Keeper {
         record.changed_at = now;
         let expected = Expected::Revision(record.revision);
         let audit = self.done(by, Operation::Restore, &arn, None);
-        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
-        self.tell(&arn, What::Restored);
+        let after = vec![After::Tell(What::Restored)];
+        self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
         Ok(restored)
     }
 
@@ -153,9 +155,9 @@ impl Keeper {
     async fn purge(&self, record: &SecretRecord) -> Result<(), KeeperError> {
         let audit = self.entry(&Principal::Controller, PURGE, Some(&record.arn), None, "done");
         let removal = Change::RemoveSecret(record.arn.clone(), Expected::Revision(record.revision));
-        self.commit(vec![removal], vec![audit]).await?;
-        self.forget_secret(record);
-        self.tell(&record.arn, What::Removed);
+        let after = vec![After::Ended(record.clone()), After::Tell(What::Removed)];
+        self.commit_then(&record.arn, vec![removal], audit, after).await?;
+        measure::purged();
         Ok(())
     }
 }

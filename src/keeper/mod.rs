@@ -3,6 +3,7 @@
 
 mod audit;
 mod authorise;
+mod commit;
 mod configure;
 mod consumers;
 mod create;
@@ -10,6 +11,7 @@ mod delete;
 mod describe;
 mod error;
 mod files;
+mod measure;
 mod project;
 mod put;
 mod rotate;
@@ -40,14 +42,14 @@ pub use rotate::{AttemptFailure, RotationView};
 pub use stage::Moved;
 pub use value::Revealed;
 
-/// What the journal of a rotation says, for the loop that works on it.
-pub use crate::store::{JobRecord, RotationRecord, RotationState};
+// What callers give and get back: the controllers know the store by these shapes only.
+pub use crate::store::{Deletion, GrantRecord, JobRecord, RotationRecord, RotationState};
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;
 use crate::kms::RootKey;
 use crate::secret::{Arn, Name, Origin, VersionId};
-use crate::store::{AuditEntry, Batch, Change, Epoch, SecretRecord, Store, StoreError};
+use crate::store::{Epoch, SecretRecord, Store, StoreError};
 
 /// PORT. What only the cluster can answer about a caller.
 #[async_trait]
@@ -125,7 +127,7 @@ pub struct Keeper {
     settings: Settings,
     epoch: Epoch,
     changes: broadcast::Sender<Changed>,
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 /// What is kept beside the store. All of it can be lost: it is read or observed again.
@@ -153,7 +155,7 @@ impl Keeper {
         }
         let memory = Memory { by_resource, promoted: BTreeMap::new(), mounts: BTreeMap::new(), nodes };
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        Ok(Self { ports, settings, epoch, changes, memory: Mutex::new(memory) })
+        Ok(Self { ports, settings, epoch, changes, memory: Arc::new(Mutex::new(memory)) })
     }
 
     /// Everything that is committed from now on.
@@ -182,37 +184,6 @@ impl Keeper {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Nothing is left half changed by a panic: every change of the memory is one assignment.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn commit(&self, changes: Vec<Change>, audit: Vec<AuditEntry>) -> Result<(), KeeperError> {
-        self.ports.store.commit(Batch { epoch: self.epoch, changes, audit }).await?;
-        Ok(())
-    }
-
-    /// Tells what was committed. That nobody listens is no fault.
-    fn tell(&self, arn: &Arn, what: What) {
-        let _ = self.changes.send(Changed { arn: arn.clone(), what });
-    }
-
-    fn remember_promotion(&self, arn: &Arn, version: &VersionId) {
-        let at = self.ports.clock.monotonic();
-        self.memory().promoted.insert(arn.clone(), (version.clone(), at));
-    }
-
-    fn remember_resource(&self, record: &SecretRecord) {
-        if let Some(resource) = resource(record) {
-            self.memory().by_resource.insert(resource, record.arn.clone());
-        }
-    }
-
-    fn forget_secret(&self, record: &SecretRecord) {
-        let mut memory = self.memory();
-        memory.promoted.remove(&record.arn);
-        if let Some(resource) = resource(record)
-            && memory.by_resource.get(&resource) == Some(&record.arn)
-        {
-            memory.by_resource.remove(&resource);
-        }
     }
 }
 

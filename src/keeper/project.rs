@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::authorise::Act;
 use super::files::Selection;
+use super::measure::{self, counted};
 use super::{Keeper, KeeperError, Payload, What};
 use crate::access::{Authorized, Denied, Operation, Principal, ServiceAccount};
 use crate::inject::Attributes;
@@ -89,8 +90,8 @@ impl Keeper {
         let mount = LiveMount::new(pod, node, request)?;
         let id = mount.request.mount_id.clone();
         // Known before anything is read: a change from now on reaches this mount as well.
-        self.memory().mounts.insert(id.clone(), mount.clone());
-        match self.attach_known(&mount).await {
+        let before = self.memory().mounts.insert(id.clone(), mount.clone());
+        match counted(Operation::Project, self.attach_known(&mount).await) {
             Ok(projected) => {
                 // The volume may have been given up meanwhile: then its record must not outlive it.
                 if !self.set_placed(&id, Some(Placed::from(&projected))) {
@@ -99,7 +100,12 @@ impl Keeper {
                 Ok(projected)
             }
             Err(error) => {
-                self.memory().mounts.remove(&id);
+                let mut memory = self.memory();
+                // One that had its files before is watched as before.
+                match before.filter(|before| before.placed.is_some()) {
+                    Some(before) => memory.mounts.insert(id, before),
+                    None => memory.mounts.remove(&id),
+                };
                 Err(error)
             }
         }
@@ -202,6 +208,7 @@ impl Keeper {
             tracing::error!(reason = error.reason(), mount_id = id, "a withdrawal could not be written down");
         }
         self.set_placed(id, None);
+        measure::withdrawn(reason);
         Refreshed::Withdraw { reason, message }
     }
 

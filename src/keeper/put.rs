@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::authorise::Act;
+use super::commit::After;
+use super::measure::counted;
 use super::sealing::check_size;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Authorized, Operation, Principal};
@@ -37,7 +39,7 @@ impl Keeper {
         stages: Option<&[Stage]>,
     ) -> Result<Put, KeeperError> {
         check_size(value)?;
-        settle(|| self.put_once(by, id, token, value, stages)).await
+        counted(Operation::Put, settle(|| self.put_once(by, id, token, value, stages)).await)
     }
 
     async fn put_once(
@@ -115,12 +117,11 @@ impl Keeper {
         let (kept, expected) = (record.stages.clone(), Expected::Revision(record.revision));
         changes.push(Change::PutSecret(record, expected));
         let audit = self.done(authorized.principal(), Operation::Put, &arn, Some(token));
-        self.commit(changes, vec![audit]).await?;
-        let promoted = before.get(&Stage::current()) != kept.get(&Stage::current());
-        if promoted {
-            self.remember_promotion(&arn, token);
-        }
-        self.tell(&arn, if promoted { What::Value } else { What::Stages });
+        let after = match before.get(&Stage::current()) == kept.get(&Stage::current()) {
+            true => vec![After::Tell(What::Stages)],
+            false => vec![After::Promoted(token.clone()), After::Tell(What::Value)],
+        };
+        self.commit_then(&arn, changes, audit, after).await?;
         Ok(Put { arn, name, version: token.clone(), stages: stages_of(&kept, token) })
     }
 }

@@ -1,6 +1,8 @@
 //! Move a stage from one version to another. Must not touch values.
 
 use super::authorise::Act;
+use super::commit::After;
+use super::measure::counted;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::moves::after_move;
@@ -23,7 +25,7 @@ impl Keeper {
         to: Option<&VersionId>,
         from: Option<&VersionId>,
     ) -> Result<Moved, KeeperError> {
-        settle(|| self.move_stage_once(by, id, stage, to, from)).await
+        counted(Operation::MoveStage, settle(|| self.move_stage_once(by, id, stage, to, from)).await)
     }
 
     async fn move_stage_once(
@@ -59,11 +61,11 @@ impl Keeper {
         }
         let expected = Expected::Revision(record.revision);
         let audit = self.done(by, Operation::MoveStage, &arn, to.or(from));
-        self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await?;
-        if let Some(promoted) = &promoted {
-            self.remember_promotion(&arn, promoted);
-        }
-        self.tell(&arn, if promoted.is_some() { What::Value } else { What::Stages });
+        let after = match promoted {
+            None => vec![After::Tell(What::Stages)],
+            Some(promoted) => vec![After::Promoted(promoted), After::Tell(What::Value)],
+        };
+        self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
         Ok(Moved { arn, name })
     }
 

@@ -11,11 +11,12 @@ use crate::kms::KeyFile;
 use crate::seal::SystemRandom;
 use crate::secret::{SecretId, SecretValue, Stage};
 use crate::store::{
-    EmbeddedFile, Expected, GrantRecord, Installation, InstallationState, JobRecord, ROW_MAC, RotationRecord,
-    RotationState,
+    Batch, Change, EmbeddedFile, Expected, GrantRecord, Installation, InstallationState, JobRecord, ROW_MAC,
+    RotationRecord, RotationState,
 };
 
 mod deletion;
+mod measure;
 mod projection;
 mod values;
 
@@ -217,4 +218,26 @@ fn every_use_case_can_run_on_any_thread() {
         sendable(&keeper.consumers(arn));
     }
     let _ = all;
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_went_away_is_told_nevertheless() {
+    let bench = bench().await;
+    let arn = bench.resource(Some("first"), vec![]).await.arn;
+    let mut changes = bench.keeper.changes();
+    let (controller, id, token, value) = (Principal::Controller, id(), v(2), text("second"));
+    let mut put = Box::pin(bench.keeper.put(&controller, &id, &token, &value, None));
+    let committed = async || bench.keeper.ports.store.version(&arn, &token).await.unwrap().is_some();
+    // Polled no more once it waits for the commit: as when its caller hangs up just then.
+    'written: loop {
+        assert!(futures::poll!(&mut put).is_pending(), "the put ended before it could be dropped");
+        for _ in 0..50 {
+            if committed().await {
+                break 'written;
+            }
+        }
+    }
+    drop(put);
+    let told = tokio::time::timeout(Duration::from_secs(10), changes.recv()).await;
+    assert_eq!(told.expect("the change is told").unwrap().what, What::Value);
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::authorise::Act;
+use super::measure::counted;
 use super::{Keeper, KeeperError};
 use crate::access::{Operation, Principal};
 use crate::secret::moves::stages_of;
@@ -21,6 +22,16 @@ pub struct Revealed {
 impl Keeper {
     /// Reads the version that was named, by id, by stage, or both; else the current one.
     pub async fn value(
+        &self,
+        by: &Principal,
+        id: &SecretId,
+        version: Option<&VersionId>,
+        stage: Option<&Stage>,
+    ) -> Result<Revealed, KeeperError> {
+        counted(Operation::Reveal, self.reveal(by, id, version, stage).await)
+    }
+
+    async fn reveal(
         &self,
         by: &Principal,
         id: &SecretId,

@@ -5,7 +5,24 @@
 //! it mounts, and hands the agent a descriptor of the mounted directory. The *agent* has the stream, the values and
 //! the sockets that kubelet calls, but no path to any pod.
 
+pub mod agent;
+pub mod args;
+mod cause;
+mod config;
+mod csi;
+mod manifest;
 pub mod mounter;
+mod payload;
+mod publish;
+mod registration;
+mod request;
 mod target;
+mod uplink;
+mod volumes;
 
+#[cfg(test)]
+mod tests;
+
+pub use agent::{NodeError, Readiness};
+pub use config::{Config, Patience, PodTokens, ServerConfig, TokenSource};
 pub use target::{Target, TargetError};

@@ -128,6 +128,12 @@ pub(super) fn replace_stepwise(
     after(Step::FormerRemoved)
 }
 
+/// The names of the files in a volume, sorted; `None` when no set of files has ever been completed in it.
+pub fn present(volume: BorrowedFd<'_>) -> Result<Option<Vec<String>>, ProjectionError> {
+    let found = Survey::of(Folder::new(volume).entries()?)?;
+    Ok(found.in_force.is_some().then(|| found.names.into_iter().collect()))
+}
+
 /// What is in a volume of ours.
 #[derive(Default)]
 struct Survey {

@@ -132,6 +132,19 @@ fn a_first_swap_killed_at_any_step_is_completed_by_the_next() {
 }
 
 #[test]
+fn what_is_present_is_told_by_name_and_only_once_complete() {
+    let volume = tempfile::tempdir().unwrap();
+    assert_eq!(present(open(volume.path()).as_fd()).unwrap(), None);
+    put_and_die(volume.path(), OLD, 1, Step::NextLinked, 1);
+    assert_eq!(present(open(volume.path()).as_fd()).unwrap(), None);
+    put(volume.path(), OLD, 2).unwrap();
+    let names = present(open(volume.path()).as_fd()).unwrap().unwrap();
+    assert_eq!(names, ["gone", "password", "username"]);
+    put(volume.path(), &[], 3).unwrap();
+    assert_eq!(present(open(volume.path()).as_fd()).unwrap(), Some(Vec::new()));
+}
+
+#[test]
 fn a_half_written_folder_is_never_seen() {
     let volume = tempfile::tempdir().unwrap();
     put(volume.path(), OLD, 1).unwrap();

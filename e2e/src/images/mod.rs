@@ -103,11 +103,16 @@ fn tidelock_rootfs(program: &Path, libraries: &[PathBuf], context: &Path) -> Res
 }
 
 /// Builds the program as it ships and says where it is. Cargo's own lock keeps concurrent callers apart.
+/// `TIDELOCK_PROFILE=dev` builds for who changes a line and wants to see it on a cluster within seconds.
 async fn release_program() -> Result<PathBuf> {
-    let step = progress::step("build tidelock for release", "minutes when cold, then seconds");
+    #[expect(clippy::disallowed_methods, reason = "a developer's choice for this one run")]
+    let profile = std::env::var("TIDELOCK_PROFILE").unwrap_or_else(|_| "release".to_owned());
+    let step =
+        progress::step(&format!("build tidelock, profile {profile}"), "minutes when cold, then seconds");
     let messages = run(Command::new("cargo").current_dir(WORKSPACE).args([
         "build",
-        "--release",
+        "--profile",
+        &profile,
         "--quiet",
         "--package",
         "tidelock",

@@ -3,7 +3,6 @@
 
 mod apply;
 mod containers;
-mod guard;
 mod job;
 mod observe;
 mod pods;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use job::JobSettings;
 
+use super::guard::Guard;
 use crate::clock::Clock;
 use crate::cluster::{EventKind, EventSender, ROTATION_LABEL};
 use crate::crd::{ManagedSecret, RotationSchedule, RotationScheduleStatus};
@@ -63,6 +63,8 @@ struct RotationContext {
     settings: JobSettings,
     ca: tokio::sync::watch::Receiver<Arc<str>>,
     epoch: u64,
+    /// Of `settings.guards`, in that order.
+    guards: Vec<Guard>,
     schedules: Store<RotationSchedule>,
 }
 

@@ -10,7 +10,7 @@ use kube::api::ListParams;
 
 use super::pods::{self, Failed};
 use super::spec::{Unfit, Wanted, Work, yields_to};
-use super::{ReconcileError, RotationContext, guard};
+use super::{ReconcileError, RotationContext};
 use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
 use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, RotationSchedule};
@@ -89,9 +89,13 @@ pub(super) async fn observe(
         Err(unfit) => return Ok(Err(unfit)),
     };
     if matches!(wanted.work, Work::Job(_))
-        && let Some(unfit) = guard::missing(&ctx.client, &ctx.settings.guards).await?
+        && let Some(guard) = missing_guard(ctx).await
     {
-        return Ok(Err(unfit));
+        let message = format!(
+            "rotator.job is refused while the ValidatingAdmissionPolicy {guard} or its binding is missing or does \
+             not deny; install the chart's policies again"
+        );
+        return Ok(Err(Unfit::new(Reason::GuardMissing, message)));
     }
     let Some(arn) = ctx.keeper.secret_of_resource(namespace, &object.spec.secret) else {
         let message = format!("the ManagedSecret {} is not made yet", object.spec.secret);
@@ -116,6 +120,16 @@ pub(super) async fn observe(
         view,
         wanted,
     }))
+}
+
+/// Without these policies anybody who may write a RotationSchedule would run Jobs by the server's hand.
+async fn missing_guard(ctx: &RotationContext) -> Option<&str> {
+    for (guard, name) in ctx.guards.iter().zip(&ctx.settings.guards) {
+        if !guard.is_in_force(ctx.clock.monotonic()).await {
+            return Some(name);
+        }
+    }
+    None
 }
 
 /// The pods in all namespaces where the journal has a Job that may still have some.

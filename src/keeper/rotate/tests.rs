@@ -289,7 +289,7 @@ async fn jobs_whose_pods_may_live_are_carried_into_the_next_rotation() {
     bench.keeper.rotation_pods_gone(&bench.arn, std::slice::from_ref(&gone.uid)).await.unwrap();
     bench.keeper.abandon_rotation(&bench.arn).await.unwrap();
     let next = bench.keeper.begin_rotation(&bench.arn, None).await.unwrap();
-    assert_eq!(next.jobs.iter().map(|job| job.uid.clone()).collect::<Vec<_>>(), [lost.uid.clone()]);
+    assert_eq!(next.jobs.iter().map(|job| job.uid.as_str()).collect::<Vec<_>>(), [lost.uid.as_str()]);
     assert_eq!(next.attempt, 3, "a number that a living pod carries is not given out again");
     bench.ask_from(&lost);
     let denied = bench.put(&pod(), &next.version, Some(&[Stage::pending()])).await;

@@ -87,8 +87,9 @@ impl<'a> Apply<'a> {
         }
         let revision = next_revision(by_arn.map(|found| found.revision), expected)?;
         let record = SecretRecord { revision, ..record.clone() };
-        self.ledger.saw(record.created_at);
-        self.ledger.saw(record.changed_at);
+        let requested = record.deletion.as_ref().map(|deletion| deletion.requested_at);
+        let times = [Some(record.created_at), Some(record.changed_at), record.accessed_at, record.rotated_at];
+        times.into_iter().chain([requested]).flatten().for_each(|at| self.ledger.saw(at));
         SECRET.put(self.connection, self.key, &codec::secret_row(&record)?)?;
         self.touched.insert(record.arn);
         Ok(())

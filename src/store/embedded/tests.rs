@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::seal::RootSecret;
+use crate::seal::{Place, RootSecret};
 use crate::store::contract::{self, Bench, arn, entry, id, installation, secret, version};
 use crate::store::{Change, Expected, ROW_MAC};
 
@@ -319,4 +319,20 @@ async fn what_was_acknowledged_survives_a_kill() {
             assert_eq!(store.versions(&record.arn).await.unwrap().len(), 1, "{}", record.name);
         }
     }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_read_for_ever() {
+    let bench = FolderBench::new();
+    let connection = Connection::open(bench.path("tidelock.db")).unwrap();
+    connection.execute_batch(include_str!("fixtures/store_v1.sql")).unwrap();
+    drop(connection);
+    let store = open(bench.folder.path()).await.unwrap();
+    contract::holds_the_fixture(&store).await;
+    // Its one value was sealed under the root key of these tests.
+    let sealed = store.version(&arn(1), &id(1)).await.unwrap().unwrap().sealed.unwrap();
+    let (arn, id) = (arn(1), id(1));
+    let place = Place { region: "local-1", arn: &arn, version: &id };
+    let root = RootSecret::from_bytes(&[1; 32]).unwrap();
+    assert!(root.unwrap(sealed.wrapped_key(), &place.of_key()).is_ok());
 }

@@ -1,0 +1,164 @@
+//! ManagedSecrets: observe, decide, apply, report. Must not open values, and must not take the absence of an event, or
+//! one listing, for a deletion.
+
+mod decide;
+mod observe;
+mod reconcile;
+mod status;
+mod sweep;
+mod value;
+mod vanished;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, applier};
+use kube::{Api, Client};
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::guard::Guard;
+use crate::clock::Clock;
+use crate::cluster::EventSender;
+use crate::crd::ManagedSecret;
+use crate::keeper::Keeper;
+use crate::secret::{Arn, Randomness};
+
+pub use status::FIELD_MANAGER;
+pub use sweep::{Anchor, AnchorError};
+pub use value::Reader;
+pub use vanished::Place;
+
+/// Objects that wait to be looked at; beyond them the watch waits.
+const QUEUE_MAX: usize = 4096;
+/// Objects looked at together.
+const AT_ONCE: u16 = 16;
+
+pub struct Settings {
+    /// The namespace and the stem of the names of this installation's own objects.
+    pub namespace: String,
+    pub name: String,
+    /// The least time between two writes of one status.
+    pub status_every: Duration,
+    /// The time between two complete looks at everything.
+    pub relist_every: Duration,
+    pub reader: Reader,
+}
+
+pub struct Ports {
+    pub client: Client,
+    pub keeper: Arc<Keeper>,
+    pub events: EventSender,
+    pub clock: Arc<dyn Clock>,
+    /// Knows where the secrets were made.
+    pub anchor: Arc<dyn Anchor>,
+    pub random: fn() -> Box<dyn Randomness + Send>,
+}
+
+struct Context {
+    ports: Ports,
+    settings: Settings,
+    authors: Guard,
+    /// When each status was last written, by UID.
+    written: Mutex<HashMap<String, Instant>>,
+}
+
+/// Runs until told to stop. Looks at each ManagedSecret when it changes, when its secret does, and now and then; and
+/// at those that are gone.
+pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
+    let authors = Guard::new(ports.client.clone(), format!("{}-secret-authors", settings.name));
+    let api: Api<ManagedSecret> = Api::all(ports.client.clone());
+    let changes = ports.keeper.changes();
+    let context = Arc::new(Context { ports, settings, authors, written: Mutex::default() });
+    let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+    let (store, writer) = reflector::store();
+    let look_again = Arc::new(Notify::new());
+
+    let watched = watch(api, writer, queue.clone(), Arc::clone(&look_again));
+    let told = follow(Arc::clone(&context), changes, store.clone(), queue);
+    let swept = sweep::run(Arc::clone(&context), look_again, stop.clone());
+    let reconciled = applier(
+        |object, context: Arc<Context>| Box::pin(reconcile::reconcile(object, context)),
+        |_, error, _| {
+            tracing::warn!(%error, "a ManagedSecret could not be looked at");
+            Action::requeue(Duration::from_secs(5))
+        },
+        Arc::clone(&context),
+        store,
+        ReceiverStream::new(waiting).map(Ok::<_, Infallible>),
+        Config::default().concurrency(AT_ONCE),
+    )
+    .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = watched => {}
+        () = told => {}
+        () = swept => {}
+        () = reconciled => {}
+    }
+}
+
+/// Keeps the local copy of all ManagedSecrets, and queues what changed.
+async fn watch(
+    api: Api<ManagedSecret>,
+    writer: reflector::store::Writer<ManagedSecret>,
+    queue: mpsc::Sender<ObjectRef<ManagedSecret>>,
+    look_again: Arc<Notify>,
+) {
+    let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+    let mut events = std::pin::pin!(events);
+    loop {
+        match events.try_next().await {
+            Ok(Some(Event::Apply(object) | Event::InitApply(object))) => {
+                if queue.send(ObjectRef::from_obj(&object)).await.is_err() {
+                    return;
+                }
+            }
+            // Only a hint to look sooner: events get lost, and what is deleted may be there again.
+            Ok(Some(Event::Delete(_) | Event::InitDone)) => look_again.notify_one(),
+            Ok(Some(Event::Init)) => {}
+            Ok(None) => return,
+            Err(error) => tracing::warn!(%error, "the watch of ManagedSecrets was interrupted"),
+        }
+    }
+}
+
+/// Queues the ManagedSecrets whose secrets changed.
+async fn follow(
+    context: Arc<Context>,
+    mut changes: broadcast::Receiver<crate::keeper::Changed>,
+    store: reflector::Store<ManagedSecret>,
+    queue: mpsc::Sender<ObjectRef<ManagedSecret>>,
+) {
+    loop {
+        let changed: Vec<_> = match changes.recv().await {
+            Ok(changed) => resource_of(&context, &changed.arn).await.into_iter().collect(),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                store.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        for reference in changed {
+            if queue.send(reference).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn resource_of(context: &Context, arn: &Arn) -> Option<ObjectRef<ManagedSecret>> {
+    let secret = observe::describe(context, arn).await.ok()??;
+    match secret.origin {
+        crate::secret::Origin::CustomResource { namespace, name, .. } => {
+            Some(ObjectRef::new(&name).within(&namespace))
+        }
+        crate::secret::Origin::Api => None,
+    }
+}

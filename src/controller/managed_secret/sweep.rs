@@ -1,0 +1,201 @@
+//! Looks for secrets whose ManagedSecret is gone, and for those whose recovery window is over. Must not act on one
+//! listing, nor on an event: it reads everything twice, and lets `vanished` judge.
+
+mod approval;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::ListParams;
+use kube::{Api, CustomResourceExt, Resource, ResourceExt};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::vanished::{self, Kept, Listing, Place};
+use crate::access::Principal;
+use crate::cluster::EventKind;
+use crate::crd::reasons::Reason;
+use crate::crd::{ManagedSecret, condition};
+use crate::keeper::{DeletionMode, KeeperError};
+use crate::secret::{Arn, Name, Origin, SecretId};
+
+/// Between the two looks: longer than a cache of the API server is behind, short for who waits.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
+/// After a look that failed.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+const PAGE: usize = 500;
+
+/// Knows where the secrets were made: recorded beside them, so that it is lost only with them.
+#[async_trait]
+pub trait Anchor: Send + Sync {
+    async fn recorded(&self) -> Result<Place, AnchorError>;
+    async fn record(&self, place: &Place) -> Result<(), AnchorError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct AnchorError(pub String);
+
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error("{what} could not be listed: {source}")]
+    Unlisted { what: &'static str, source: Box<kube::Error> },
+    #[error("the cluster shows no namespace kube-system, or no UID of it")]
+    NoCluster,
+    #[error("where the secrets were made could not be read or written: {0}")]
+    Anchor(#[from] AnchorError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+}
+
+pub(super) async fn run(context: Arc<Context>, look_again: Arc<Notify>, stop: CancellationToken) {
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = look_again.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = match sweep(&context).await {
+            Ok(()) => context.settings.relist_every,
+            Err(error) => {
+                tracing::warn!(%error, "secrets without a ManagedSecret could not be looked for");
+                TRY_AGAIN
+            }
+        };
+    }
+}
+
+async fn sweep(context: &Context) -> Result<(), SweepError> {
+    let purged = context.ports.keeper.purge_due().await?;
+    metrics::counter!("tidelock_secrets_purged_total").increment(purged.len() as u64);
+    // The secrets are read first: whoever made one had its resource at that time, and so both looks come after.
+    let kept = inventory(context).await?;
+    let first = look(context).await?;
+    let recorded = context.ports.anchor.recorded().await?;
+    if kept.iter().all(|secret| first.resources.contains(&secret.key)) {
+        approval::withdraw(context).await;
+        return settle(context, &recorded, &first.place).await;
+    }
+    tokio::time::sleep(CONFIRM_AFTER).await;
+    let second = look(context).await?;
+    let approved = approval::read(context).await;
+    let is_approved = |arns: &[Arn]| approved.as_deref() == Some(approval::token(arns).as_str());
+    let verdict = vanished::judge(&kept, [&first, &second], &recorded, &is_approved);
+    for arn in &verdict.delete {
+        schedule(context, arn, &kept).await?;
+    }
+    let held = verdict.held.as_ref().map_or(0, |held| held.arns.len());
+    metrics::gauge!("tidelock_deletions_held").set(held as f64);
+    match &verdict.held {
+        Some(held) => approval::ask(context, held).await,
+        None => {
+            approval::withdraw(context).await;
+            settle(context, &recorded, &second.place).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is missing unanswered: from here on this is the place where the secrets live.
+async fn settle(context: &Context, recorded: &Place, now: &Place) -> Result<(), SweepError> {
+    if recorded != now {
+        context.ports.anchor.record(now).await?;
+    }
+    Ok(())
+}
+
+/// The secrets that ManagedSecrets made and that are not on their way out; counts those that are, with who uses them.
+async fn inventory(context: &Context) -> Result<Vec<Kept>, SweepError> {
+    let (mut kept, mut after, mut deleted, mut consumers) = (Vec::new(), None::<Name>, 0_u32, 0_usize);
+    loop {
+        let page = context.ports.keeper.inventory(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        for record in &page {
+            if record.deletion.is_some() {
+                deleted += 1;
+                let of = context.ports.keeper.consumers(&record.arn).await;
+                consumers += of.map_or(0, |consumers| consumers.total);
+            } else if let Origin::CustomResource { namespace, name, namespace_uid, .. } = &record.origin {
+                kept.push(Kept {
+                    arn: record.arn.clone(),
+                    key: (namespace.clone(), name.clone()),
+                    namespace_uid: namespace_uid.clone(),
+                });
+            }
+        }
+    }
+    metrics::gauge!("tidelock_secrets_scheduled_for_deletion").set(f64::from(deleted));
+    metrics::gauge!("tidelock_consumers_of_deleted_secrets").set(consumers as f64);
+    Ok(kept)
+}
+
+/// One complete look at the cluster, not from a cache.
+async fn look(context: &Context) -> Result<Listing, SweepError> {
+    let client = &context.ports.client;
+    let all = ListParams::default();
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definition = definitions
+        .get_metadata(ManagedSecret::crd_name())
+        .await
+        .map_err(unlisted("the CustomResourceDefinition"))?;
+    let resources = Api::<ManagedSecret>::all(client.clone())
+        .list_metadata(&all)
+        .await
+        .map_err(unlisted("ManagedSecrets"))?;
+    let namespaces =
+        Api::<Namespace>::all(client.clone()).list_metadata(&all).await.map_err(unlisted("namespaces"))?;
+    let namespaces: Vec<_> = namespaces.items;
+    let cluster = namespaces.iter().find(|namespace| namespace.name_any() == "kube-system");
+    let cluster_id = cluster.and_then(ResourceExt::uid).ok_or(SweepError::NoCluster)?;
+    let staying = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+    Ok(Listing {
+        resources: resources
+            .items
+            .iter()
+            .filter_map(|resource| Some((resource.namespace()?, resource.name_any())))
+            .collect(),
+        namespaces: staying.filter_map(|namespace| Some((namespace.name_any(), namespace.uid()?))).collect(),
+        place: Place { cluster_id, crd_uid: definition.metadata.uid.unwrap_or_default() },
+    })
+}
+
+fn unlisted(what: &'static str) -> impl FnOnce(kube::Error) -> SweepError {
+    move |source| SweepError::Unlisted { what, source: Box::new(source) }
+}
+
+async fn schedule(context: &Context, arn: &Arn, kept: &[Kept]) -> Result<(), SweepError> {
+    let id = SecretId::Arn(arn.to_string());
+    let by = Principal::Controller;
+    let due = match context.ports.keeper.schedule_deletion(&by, &id, DeletionMode::OwnWindow).await {
+        Ok(scheduled) => condition::whole_second(scheduled.due_at),
+        // Somebody was faster.
+        Err(KeeperError::NotFound | KeeperError::MarkedForDeletion) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    metrics::counter!("tidelock_deletions_scheduled_total").increment(1);
+    let Some((namespace, name)) = kept.iter().find(|secret| secret.arn == *arn).map(|secret| &secret.key)
+    else {
+        return Ok(());
+    };
+    tracing::info!(namespace, name, %due, reason = %Reason::DeletionScheduled, "a ManagedSecret is gone");
+    let about = ObjectReference {
+        api_version: Some(ManagedSecret::api_version(&()).into_owned()),
+        kind: Some(ManagedSecret::kind(&()).into_owned()),
+        namespace: Some(namespace.clone()),
+        name: Some(name.clone()),
+        ..ObjectReference::default()
+    };
+    let note = format!(
+        "the ManagedSecret was removed: its secret goes for good at {due}; pods keep their files until then, and \
+         applying the ManagedSecret again brings it back"
+    );
+    let word = Reason::DeletionScheduled.word();
+    context.ports.events.send(about, EventKind::Warning, word, "ScheduleDeletion", note);
+    Ok(())
+}

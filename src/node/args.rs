@@ -1,0 +1,172 @@
+//! The command lines of `tidelock node` and `tidelock mounter`.
+//! Must not read files; clap reads the environment for the few settings that Kubernetes can only give there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::config::{Config, Patience, PodTokens, ServerConfig, TokenSource};
+use super::mounter;
+use crate::inject::attributes::DRIVER;
+
+const TOKEN_LOOK: Duration = Duration::from_secs(10);
+/// Kubernetes marks the pod's own node in this variable, by the downward API.
+const NODE_NAME: &str = "NODE_NAME";
+
+/// Runs the node agent: serves kubelet's CSI calls and keeps pods' files up to date.
+#[derive(Debug, clap::Args)]
+pub struct NodeArgs {
+    /// The node's name in Kubernetes.
+    #[arg(long, env = NODE_NAME)]
+    node_name: String,
+    /// kubelet's root directory.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    kubelet_dir: PathBuf,
+    /// The socket for kubelet's CSI calls, as seen in this container.
+    #[arg(long, default_value = "/csi/csi.sock")]
+    plugin_socket: PathBuf,
+    /// The same socket as kubelet sees it; default: plugins/csi.tidelock.dev/csi.sock in kubelet's directory.
+    #[arg(long)]
+    plugin_socket_on_host: Option<PathBuf>,
+    /// kubelet's directory of registration sockets (plugins_registry), as seen in this container.
+    #[arg(long, default_value = "/registration")]
+    registration_dir: PathBuf,
+    /// Where manifests of mounts are kept: a directory of the host's /run. They hold no values.
+    #[arg(long, default_value = "/run/tidelock/mounts")]
+    manifest_dir: PathBuf,
+    /// The mounter's socket.
+    #[arg(long, default_value = "/mounter/mounter.sock")]
+    mounter_socket: PathBuf,
+    /// The name of this installation; pods' tokens have the audience <installation>/node.
+    #[arg(long)]
+    installation: String,
+    /// Where kubelet puts pods' tokens: `secrets` with serviceAccountTokenInSecrets (Kubernetes 1.35 and later).
+    #[arg(long, value_enum, default_value = "attributes")]
+    pod_token_source: TokenSource,
+    /// The most that files and held values of all pods of this node may take together, in bytes. The container's
+    /// memory limit must be larger by what the agent itself needs.
+    #[arg(long, default_value_t = 64 * 1024 * 1024)]
+    node_bytes_max: u64,
+    /// The address of the server's node stream: https://host:port.
+    #[arg(long, required_unless_present = "drain_only")]
+    server: Option<http::Uri>,
+    /// The certificate authority of the server, in PEM.
+    #[arg(long, default_value = "/ca/ca.crt")]
+    server_ca: PathBuf,
+    /// The agent's own token, with the audience <installation>/stream.
+    #[arg(long, default_value = "/token/token")]
+    token_file: PathBuf,
+    /// Only unmounts: no server is needed, new volumes are refused. For nodes that Tidelock is removed from.
+    #[arg(long)]
+    drain_only: bool,
+}
+
+impl NodeArgs {
+    pub fn config(self) -> Config {
+        let server = self.server.filter(|_| !self.drain_only).map(|url| ServerConfig {
+            url,
+            ca_file: self.server_ca,
+            token_file: self.token_file,
+            token_look: TOKEN_LOOK,
+        });
+        let plugin_socket_on_host = self
+            .plugin_socket_on_host
+            .unwrap_or_else(|| self.kubelet_dir.join("plugins").join(DRIVER).join("csi.sock"));
+        Config {
+            node_name: self.node_name,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            driver: DRIVER.to_owned(),
+            kubelet: self.kubelet_dir,
+            plugin_socket: self.plugin_socket,
+            plugin_socket_on_host,
+            registration: self.registration_dir,
+            manifests: self.manifest_dir,
+            mounter_socket: self.mounter_socket,
+            pod_tokens: PodTokens {
+                audience: format!("{}/node", self.installation),
+                source: self.pod_token_source,
+            },
+            node_bytes_max: self.node_bytes_max,
+            server,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// Runs the mounter: the privileged container beside the node agent.
+#[derive(Debug, clap::Args)]
+pub struct MounterArgs {
+    /// kubelet's root directory; must be mounted at this very path, with propagation to the host.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    kubelet_dir: PathBuf,
+    /// Where the agent asks, in a directory that only the two containers share.
+    #[arg(long, default_value = "/mounter/mounter.sock")]
+    socket: PathBuf,
+    /// The user as whom the agent runs; nobody else is served.
+    #[arg(long, default_value_t = 0)]
+    agent_uid: u32,
+}
+
+impl MounterArgs {
+    pub fn config(self) -> mounter::Config {
+        mounter::Config {
+            socket: self.socket,
+            kubelet: self.kubelet_dir,
+            driver: DRIVER.to_owned(),
+            agent_uid: self.agent_uid,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Node {
+        #[command(flatten)]
+        args: NodeArgs,
+    }
+
+    #[derive(Parser)]
+    struct Mounter {
+        #[command(flatten)]
+        args: MounterArgs,
+    }
+
+    fn parse(line: &str) -> Result<Config, clap::Error> {
+        Node::try_parse_from(line.split(' ')).map(|parsed| parsed.args.config())
+    }
+
+    #[test]
+    fn a_node_needs_its_name_the_installation_and_the_server() {
+        let config =
+            parse("x --node-name n1 --installation tidelock.sys --server https://server.sys.svc:9443")
+                .unwrap();
+        assert_eq!(config.pod_tokens.audience, "tidelock.sys/node");
+        assert_eq!(config.pod_tokens.source, TokenSource::Attributes);
+        assert_eq!(config.server.unwrap().url.port_u16(), Some(9443));
+        let socket = config.plugin_socket_on_host.display().to_string();
+        assert_eq!(socket, "/var/lib/kubelet/plugins/csi.tidelock.dev/csi.sock");
+        assert!(parse("x --node-name n1 --installation tidelock.sys").is_err());
+        assert!(parse("x --node-name n1 --server https://a:1").is_err());
+    }
+
+    #[test]
+    fn draining_needs_no_server_and_uses_none() {
+        assert!(parse("x --node-name n1 --installation i --drain-only").unwrap().server.is_none());
+        let both = parse("x --node-name n1 --installation i --drain-only --server https://a:1").unwrap();
+        assert!(both.server.is_none());
+    }
+
+    #[test]
+    fn another_kubelet_directory_moves_what_lies_in_it() {
+        let config =
+            parse("x --node-name n --installation i --drain-only --kubelet-dir /data/kubelet").unwrap();
+        assert!(config.plugin_socket_on_host.starts_with("/data/kubelet/plugins"));
+        let mounter = Mounter::try_parse_from(["x", "--kubelet-dir", "/data/kubelet"]).unwrap().args.config();
+        assert_eq!(mounter.kubelet, PathBuf::from("/data/kubelet"));
+        assert_eq!(mounter.agent_uid, 0);
+    }
+}

@@ -1,0 +1,228 @@
+//! What the agent must know of a mount after its own restart, one file per mount, on the host's tmpfs.
+//! Must never hold a value, nor anything derived from one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::Pod;
+use super::target::Target;
+use crate::wire::node::Mount;
+
+const FORMAT: u32 = 1;
+const ENDING: &str = ".json";
+const TEMPORARY: &str = ".tmp";
+
+/// A mount whose files are in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    pub target: Target,
+    /// `None` when the file was lost and the mount was found without it.
+    pub pod: Option<Pod>,
+    pub attributes: BTreeMap<String, String>,
+    pub group: Option<u32>,
+    /// What the files hold; `None` after a withdrawal, or when it is not known.
+    pub held: Option<Held>,
+    pub file_names: Vec<String>,
+    /// What the files take of the tmpfs.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub secret_arn: String,
+    pub version_id: String,
+}
+
+impl Manifest {
+    /// As the server is told of it.
+    pub fn mount(&self) -> Mount {
+        let pod = self.pod.as_ref();
+        let held = self.held.as_ref();
+        Mount {
+            mount_id: self.target.mount_id(),
+            pod_namespace: pod.map(|pod| pod.namespace.clone()).unwrap_or_default(),
+            pod_name: pod.map(|pod| pod.name.clone()).unwrap_or_default(),
+            pod_uid: self.target.pod_uid().to_owned(),
+            volume: self.target.volume().to_owned(),
+            service_account: pod.map(|pod| pod.service_account.clone()).unwrap_or_default(),
+            attributes: self.attributes.clone().into_iter().collect(),
+            secret_arn: held.map(|held| held.secret_arn.clone()).unwrap_or_default(),
+            version_id: held.map(|held| held.version_id.clone()).unwrap_or_default(),
+            file_names: self.file_names.clone(),
+            manifest_lost: pod.is_none(),
+        }
+    }
+}
+
+/// As it is written. Kept apart from [`Manifest`], for files of former agents are read by later ones.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    format: u32,
+    mount_id: String,
+    pod_namespace: String,
+    pod_name: String,
+    service_account: String,
+    attributes: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version_id: Option<String>,
+    file_names: Vec<String>,
+    bytes: u64,
+}
+
+/// The directory of manifests.
+#[derive(Debug, Clone)]
+pub struct Manifests {
+    folder: PathBuf,
+}
+
+impl Manifests {
+    /// Opens the directory, made readable by root only.
+    pub fn open(folder: PathBuf) -> io::Result<Manifests> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(Manifests { folder })
+    }
+
+    /// Every manifest that can be read. One that cannot is removed: its mount is then found without it.
+    pub fn load(&self) -> io::Result<Vec<Manifest>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let text = fs::read(&path)?;
+            match path.to_str().filter(|name| name.ends_with(ENDING)).and_then(|_| read(&text)) {
+                Some(manifest) => found.push(manifest),
+                None => {
+                    tracing::warn!(file = %path.display(), "a manifest that cannot be read is removed");
+                    fs::remove_file(&path)?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes at one instant: a reader finds the former manifest or this one. One without a pod is not written:
+    /// it says nothing that the mount itself does not.
+    pub fn store(&self, manifest: &Manifest) -> io::Result<()> {
+        let Some(pod) = &manifest.pod else { return Ok(()) };
+        let held = manifest.held.as_ref();
+        let stored = Stored {
+            format: FORMAT,
+            mount_id: manifest.target.mount_id(),
+            pod_namespace: pod.namespace.clone(),
+            pod_name: pod.name.clone(),
+            service_account: pod.service_account.clone(),
+            attributes: manifest.attributes.clone(),
+            group: manifest.group,
+            secret_arn: held.map(|held| held.secret_arn.clone()),
+            version_id: held.map(|held| held.version_id.clone()),
+            file_names: manifest.file_names.clone(),
+            bytes: manifest.bytes,
+        };
+        let path = self.path(&manifest.target, ENDING);
+        let next = self.path(&manifest.target, TEMPORARY);
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        serde_json::to_writer(&file, &stored)?;
+        fs::rename(next, path)
+    }
+
+    pub fn remove(&self, target: &Target) -> io::Result<()> {
+        match fs::remove_file(self.path(target, ENDING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Neither part of a target's name can hold an underscore or a slash.
+    fn path(&self, target: &Target, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}_{}{ending}", target.pod_uid(), target.volume()))
+    }
+}
+
+fn read(text: &[u8]) -> Option<Manifest> {
+    let stored: Stored = serde_json::from_slice(text).ok()?;
+    if stored.format != FORMAT {
+        return None;
+    }
+    let held = stored.secret_arn.zip(stored.version_id);
+    Some(Manifest {
+        target: Target::from_mount_id(&stored.mount_id)?,
+        pod: Some(Pod {
+            namespace: stored.pod_namespace,
+            name: stored.pod_name,
+            service_account: stored.service_account,
+        }),
+        attributes: stored.attributes,
+        group: stored.group,
+        held: held.map(|(secret_arn, version_id)| Held { secret_arn, version_id }),
+        file_names: stored.file_names,
+        bytes: stored.bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            target: Target::from_mount_id("uid-1/orders").unwrap(),
+            pod: Some(Pod {
+                namespace: "shop".into(),
+                name: "web-0".into(),
+                service_account: "orders-api".into(),
+            }),
+            attributes: BTreeMap::from([("secret".into(), "orders-db".into())]),
+            group: Some(2000),
+            held: Some(Held { secret_arn: "arn:x".into(), version_id: "v1".into() }),
+            file_names: vec!["password".into()],
+            bytes: 4096,
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(folder.path().join("deep/mounts")).unwrap();
+        manifests.store(&manifest()).unwrap();
+        assert_eq!(manifests.load().unwrap(), [manifest()]);
+        let path = folder.path().join("deep/mounts/uid-1_orders.json");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let withdrawn = Manifest { held: None, file_names: Vec::new(), ..manifest() };
+        manifests.store(&withdrawn).unwrap();
+        assert_eq!(manifests.load().unwrap(), [withdrawn]);
+        manifests.remove(&manifest().target).unwrap();
+        manifests.remove(&manifest().target).unwrap();
+        assert!(manifests.load().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_first_format_is_read_for_ever() {
+        let text = br#"{"format":1,"mountId":"uid-1/orders","podNamespace":"shop","podName":"web-0",
+            "serviceAccount":"orders-api","attributes":{"secret":"orders-db"},"group":2000,
+            "secretArn":"arn:x","versionId":"v1","fileNames":["password"],"bytes":4096}"#;
+        assert_eq!(read(text), Some(manifest()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(folder.path().into()).unwrap();
+        fs::write(folder.path().join("half.json"), "{\"format\":1,").unwrap();
+        fs::write(folder.path().join("uid-1_orders.tmp"), "").unwrap();
+        fs::write(folder.path().join("later.json"), "{\"format\":99}").unwrap();
+        assert!(manifests.load().unwrap().is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

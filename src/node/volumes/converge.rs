@@ -1,0 +1,110 @@
+//! Brings complete volumes to what the server last wanted of them, and keeps trying while that cannot be done.
+//! Must not run twice for one volume.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Volume, VolumeError, Volumes, Wish};
+use crate::wire::node::Trouble;
+
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+
+impl Volumes {
+    /// Replaces whatever was wished before.
+    pub(super) fn wish(self: &Arc<Self>, volume: &Arc<Volume>, wish: Wish) {
+        let mut state = volume.state();
+        state.wish = Some(wish);
+        if std::mem::replace(&mut state.is_converging, true) {
+            volume.changed.notify_one();
+            return;
+        }
+        drop(state);
+        self.convergers.spawn(converge(Arc::clone(self), Arc::clone(volume)));
+    }
+
+    /// Waits for file work that is under way.
+    pub async fn settle(&self) {
+        self.convergers.close();
+        for volume in self.all() {
+            volume.state().wish = None;
+            volume.changed.notify_one();
+        }
+        self.convergers.wait().await;
+    }
+}
+
+async fn converge(volumes: Arc<Volumes>, volume: Arc<Volume>) {
+    let mut retry = RETRY_FIRST;
+    let mut told = None;
+    loop {
+        let wish = {
+            let mut state = volume.state();
+            let Some(wish) = state.wish.clone().filter(|_| !state.is_gone) else {
+                state.is_converging = false;
+                return;
+            };
+            wish
+        };
+        match fulfil(&volumes, &volume, &wish).await {
+            Ok(()) | Err(VolumeError::Gone | VolumeError::Stale) => {
+                // Another wish may have come meanwhile: that one stays.
+                volume.state().wish.take_if(|latest| latest.is_same(&wish));
+                (retry, told) = (RETRY_FIRST, None);
+            }
+            Err(error) => {
+                if told.replace(error.reason()) != Some(error.reason()) {
+                    tell(&volumes, &volume, &error).await;
+                }
+                let _ = tokio::time::timeout(retry, volume.changed.notified()).await;
+                retry = (retry * 2).min(RETRY_LAST);
+            }
+        }
+    }
+}
+
+async fn fulfil(volumes: &Arc<Volumes>, volume: &Arc<Volume>, wish: &Wish) -> Result<(), VolumeError> {
+    let (volumes, volume, wish) = (Arc::clone(volumes), Arc::clone(volume), wish.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        let outcome = volumes.fulfil(&volume, &wish);
+        let verb = wish.verb();
+        let word = outcome.as_ref().map_or_else(VolumeError::reason, |()| "Done");
+        metrics::counter!("tidelock_node_swaps_total", "verb" => verb, "outcome" => word).increment(1);
+        if outcome.is_ok() {
+            tracing::info!(mount = %volume.target, verb, "the files of a volume were changed");
+        }
+        outcome
+    });
+    // A panic in file work is a bug of ours; it must not end the volume's updates.
+    done.await.unwrap_or(Err(VolumeError::Gone))
+}
+
+async fn tell(volumes: &Arc<Volumes>, volume: &Volume, error: &VolumeError) {
+    tracing::error!(mount = %volume.target, reason = error.reason(), %error, "changing the files of a volume failed");
+    let trouble = Trouble {
+        mount_id: volume.target.mount_id(),
+        reason: error.reason().to_owned(),
+        message: error.to_string(),
+    };
+    let volumes = Arc::clone(volumes);
+    let _ = tokio::task::spawn_blocking(move || volumes.send(trouble)).await;
+}
+
+impl Wish {
+    fn verb(&self) -> &'static str {
+        match self {
+            Wish::Place(_) => "place",
+            Wish::Withdraw { .. } => "withdraw",
+        }
+    }
+
+    fn is_same(&self, other: &Wish) -> bool {
+        match (self, other) {
+            (Wish::Place(mine), Wish::Place(theirs)) => {
+                mine.session == theirs.session && Arc::ptr_eq(&mine.payload, &theirs.payload)
+            }
+            (Wish::Withdraw { session: mine }, Wish::Withdraw { session: theirs }) => mine == theirs,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! File work on one volume: the first placing, each later one, withdrawal, and the end. All of it blocks, for a short
+//! time, and is done by one thread at a time per volume.
+//! Must not report a volume as complete before its files and its manifest are there.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::{Answer, Session, State, Volume, VolumeError, Volumes, Wish, lock, send_within};
+use crate::node::manifest::{Held, Manifest};
+use crate::node::mounter::MounterError;
+use crate::node::payload::Placement;
+use crate::node::request::{self, Pod, Publication};
+use crate::node::target::Target;
+use crate::projection::{self, Files, Layout};
+use crate::wire::node::{Detach, Mount, Receipt};
+
+/// A swap holds two sets of files for a moment, so a set may take half of a volume, and the next one may be larger.
+const VOLUME_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const VOLUME_BYTES_MIN: u64 = 128 * 1024;
+const INODES_MAX: u64 = 4096;
+const INODES_MIN: u64 = 128;
+
+/// The caps of a volume for a set of files.
+struct Caps {
+    footprint: u64,
+    bytes: u64,
+    inodes: u64,
+}
+
+impl Caps {
+    fn of(files: &Files<'_>) -> Result<Caps, VolumeError> {
+        let (footprint, inodes) = (files.footprint_bytes(), files.inodes());
+        if 2 * footprint > VOLUME_BYTES_MAX || 2 * inodes > INODES_MAX {
+            return Err(VolumeError::TooLarge { bytes: footprint });
+        }
+        Ok(Caps {
+            footprint,
+            bytes: (4 * footprint).clamp(VOLUME_BYTES_MIN, VOLUME_BYTES_MAX),
+            inodes: (4 * inodes).clamp(INODES_MIN, INODES_MAX),
+        })
+    }
+}
+
+impl Volumes {
+    /// Mounts the volume and fills it for the first time. What fails leaves nothing mounted.
+    ///
+    /// 1. Room on the node and in the volume.
+    /// 2. The mount.
+    /// 3. The files.
+    /// 4. The manifest: from here on the volume is complete, also after a crash.
+    /// 5. The receipt.
+    /// 6. What the server has said meanwhile.
+    pub fn place_first(
+        self: &Arc<Self>,
+        volume: &Arc<Volume>,
+        publication: &Publication,
+        placement: &Placement,
+    ) -> Result<(), VolumeError> {
+        let session = self.session();
+        let _work = lock(&volume.work);
+        if session.id != placement.session {
+            return Err(VolumeError::Stale);
+        }
+        if volume.state().is_gone {
+            return Err(VolumeError::Gone);
+        }
+
+        // 1. Room.
+        let files = placement.payload.files()?;
+        let caps = Caps::of(&files)?;
+        self.check_room(0, caps.footprint)?;
+
+        let target = &publication.target;
+        let group = publication.layout.group;
+        let manifest = Manifest {
+            target: target.clone(),
+            pod: Some(publication.pod.clone()),
+            attributes: publication.attributes.clone(),
+            group,
+            held: Some(held(placement)),
+            file_names: placement.payload.file_names(),
+            bytes: caps.footprint,
+        };
+        let filled = || {
+            // 2. The mount.
+            let folder = self.mounter.mount(target, group, caps.bytes, caps.inodes)?;
+            // 3. The files.
+            projection::replace(folder.as_fd(), &files, publication.layout, self.clock.now())?;
+            // 4. The manifest.
+            self.manifests.store(&manifest).map_err(VolumeError::Manifest)
+        };
+        if let Err(error) = filled() {
+            if let Err(left) = self.mounter.unmount(target) {
+                tracing::error!(mount = %target, error = %left, "a mount that failed could not be undone");
+            }
+            return Err(error);
+        }
+        volume.state().manifest = Some(manifest);
+
+        // 5. The receipt.
+        send_receipt(&session, target, placement);
+        drop(session);
+        self.show_count();
+
+        // 6. What was said before the volume was complete; later words find it complete.
+        let latest = volume.answer.borrow().clone();
+        match latest {
+            Answer::Place(newer) if !Arc::ptr_eq(&newer.payload, &placement.payload) => {
+                self.wish(volume, Wish::Place(newer));
+            }
+            Answer::Withdrawn { session, .. } => self.wish(volume, Wish::Withdraw { session }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the files of a complete volume what the server wants them to be.
+    pub(super) fn fulfil(&self, volume: &Volume, wish: &Wish) -> Result<(), VolumeError> {
+        let session = self.session();
+        let _work = lock(&volume.work);
+        if session.id != wish.session() {
+            return Err(VolumeError::Stale);
+        }
+        let mut manifest = match &*volume.state() {
+            State { is_gone: true, .. } | State { manifest: None, .. } => return Err(VolumeError::Gone),
+            State { manifest: Some(manifest), .. } => manifest.clone(),
+        };
+        let files = match wish {
+            Wish::Place(placement) => placement.payload.files()?,
+            Wish::Withdraw { .. } => Files::default(),
+        };
+        let caps = Caps::of(&files)?;
+        self.check_room(manifest.bytes, caps.footprint)?;
+        if let Wish::Place(Placement { mount: Some(mount), .. }) = wish {
+            complete_from_record(&mut manifest, mount);
+        }
+        let folder = self.mounter.open(&volume.target, caps.bytes, caps.inodes)?;
+        projection::replace(folder.as_fd(), &files, layout(&manifest), self.clock.now())?;
+        manifest.bytes = caps.footprint;
+        manifest.file_names = files.names().map(|name| name.as_str().to_owned()).collect();
+        manifest.held = match wish {
+            Wish::Place(placement) => Some(held(placement)),
+            Wish::Withdraw { .. } => None,
+        };
+        if let Err(error) = self.manifests.store(&manifest) {
+            // The files are right. With the former manifest a restarted agent is sent them once more.
+            tracing::warn!(mount = %volume.target, %error, "writing the manifest failed");
+        }
+        volume.state().manifest = Some(manifest);
+        if let Wish::Place(placement) = wish {
+            send_receipt(&session, &volume.target, placement);
+        }
+        Ok(())
+    }
+
+    /// Whether a complete volume is still mounted, as far as can be said; only a mounter that says no is believed.
+    /// kubelet's request tells again what a lost manifest said.
+    pub fn confirm(&self, volume: &Volume, publication: &Publication) -> bool {
+        let _work = lock(&volume.work);
+        match self.mounter.open(&volume.target, 1, 1) {
+            Err(MounterError::NotMounted) => {
+                let mut state = volume.state();
+                state.is_gone = true;
+                drop(state);
+                if let Err(error) = self.manifests.remove(&volume.target) {
+                    tracing::warn!(mount = %volume.target, %error, "removing a manifest failed");
+                }
+                self.forget(volume);
+                false
+            }
+            Err(error) => {
+                tracing::warn!(mount = %volume.target, %error, "a complete mount could not be looked at");
+                true
+            }
+            Ok(_) => {
+                self.complete_from_kubelet(volume, publication);
+                true
+            }
+        }
+    }
+
+    /// Ends a volume, whether or not it was ever complete. What is not there is no error.
+    pub fn unpublish(&self, target: &Target) -> Result<(), VolumeError> {
+        let volume = self.find(&target.mount_id());
+        let session = self.session();
+        let work = volume.as_ref().map(|volume| {
+            volume.state().is_gone = true;
+            volume.answer.send_replace(Answer::Gone);
+            volume.changed.notify_one();
+            lock(&volume.work)
+        });
+        // Should a step fail, kubelet comes again and finds the volume as a mount without a table entry.
+        self.mounter.unmount(target)?;
+        self.manifests.remove(target).map_err(VolumeError::Manifest)?;
+        send_within(&session, Detach { mount_id: target.mount_id() });
+        drop(work);
+        drop(session);
+        if let Some(volume) = volume {
+            self.forget(&volume);
+        }
+        Ok(())
+    }
+
+    /// Opens what is mounted, to look at it.
+    pub(super) fn look(&self, target: &Target) -> Result<OwnedFd, MounterError> {
+        self.mounter.open(target, 1, 1)
+    }
+
+    fn complete_from_kubelet(&self, volume: &Volume, publication: &Publication) {
+        let mut state = volume.state();
+        let Some(manifest) = state.manifest.as_mut().filter(|manifest| manifest.pod.is_none()) else {
+            return;
+        };
+        manifest.pod = Some(publication.pod.clone());
+        manifest.attributes = publication.attributes.clone();
+        manifest.group = publication.layout.group;
+        if let Err(error) = self.manifests.store(manifest) {
+            tracing::warn!(mount = %volume.target, %error, "writing the manifest failed");
+        }
+    }
+
+    fn check_room(&self, former: u64, next: u64) -> Result<(), VolumeError> {
+        let used = self.used_bytes();
+        let wanted = used.saturating_sub(former) + next;
+        if wanted > self.node_bytes_max && next > former {
+            return Err(VolumeError::NodeFull { used, wanted, max: self.node_bytes_max });
+        }
+        Ok(())
+    }
+}
+
+impl Wish {
+    pub(super) fn session(&self) -> u64 {
+        match self {
+            Wish::Place(placement) => placement.session,
+            Wish::Withdraw { session } => *session,
+        }
+    }
+}
+
+fn held(placement: &Placement) -> Held {
+    Held {
+        secret_arn: placement.payload.secret_arn.clone(),
+        version_id: placement.payload.version_id.clone(),
+    }
+}
+
+fn send_receipt(session: &Session, target: &Target, placement: &Placement) {
+    let Held { secret_arn, version_id } = held(placement);
+    send_within(session, Receipt { mount_id: target.mount_id(), secret_arn, version_id });
+}
+
+/// The attributes were understood when the volume was first published; a mount found without them gets the defaults.
+fn layout(manifest: &Manifest) -> Layout {
+    match request::parse_attributes(&manifest.attributes) {
+        Ok(asked) => request::layout(&asked, manifest.group),
+        Err(_) => Layout::with_default_mode(manifest.group, None),
+    }
+}
+
+fn complete_from_record(manifest: &mut Manifest, mount: &Mount) {
+    if manifest.pod.is_some() || mount.pod_name.is_empty() {
+        return;
+    }
+    manifest.pod = Some(Pod {
+        namespace: mount.pod_namespace.clone(),
+        name: mount.pod_name.clone(),
+        service_account: mount.service_account.clone(),
+    });
+    manifest.attributes = mount.attributes.clone().into_iter().collect::<BTreeMap<_, _>>();
+}

@@ -1,0 +1,205 @@
+//! Wires the role `server`: configuration, cluster, Lease, store, keeper, listeners, controllers, in this order, and
+//! takes them down in the other. Must hold no logic of the product.
+
+mod anchor;
+mod doors;
+mod may_project;
+mod opening;
+mod tasks;
+mod watched;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::NamePolicy;
+use crate::clock::{Clock, SystemClock};
+use crate::cluster::{
+    AccessReviews, Elector, EventPublisher, EventSender, LeaseHold, LeaseSettings, StorePosition,
+};
+use crate::config::ServerArgs;
+use crate::controller::{managed_secret, nodes};
+use crate::keeper::{self, Keeper};
+use crate::seal::SystemRandom;
+use crate::store::Store;
+use crate::telemetry::{Component, Metrics, Readiness};
+use anchor::StoreAnchor;
+use opening::{Hindrance, Opened, Opening};
+use tasks::Tasks;
+use watched::{WatchedStore, noted};
+
+/// After a start that could not go on: somebody restores a key, accepts a loss, or mends a volume meanwhile.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+
+/// What all parts share, from before there is a leader.
+struct Ground {
+    args: Arc<ServerArgs>,
+    client: Client,
+    clock: Arc<dyn Clock>,
+    events: EventSender,
+    readiness: Readiness,
+}
+
+/// Runs until told to stop, or until this process may not go on.
+pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    let readiness = Readiness::default();
+    let leader = readiness.component("leader");
+    let store = readiness.component("store");
+    let metrics = Metrics::install()?;
+    let mut tasks = Tasks::new(CancellationToken::new());
+    let health = doors::health(&args, readiness.clone(), &metrics, tasks.stop()).await?;
+    tasks.spawn("health", health);
+    tasks.spawn("metrics", metrics.keep_up(tasks.stop()));
+
+    let client = Client::try_default().await.context("the cluster is not configured")?;
+    let clock = SystemClock::shared();
+    let (events, publisher) = EventPublisher::new(client.clone(), Arc::clone(&clock), args.pod_name.clone());
+    let cut = tasks.stop();
+    tasks.spawn("events", async move {
+        cut.run_until_cancelled(Box::pin(publisher.run())).await;
+    });
+    let ground = Ground { args: Arc::new(args), client, clock, events, readiness };
+
+    let (positions, seen_positions) = watch::channel(None);
+    let (elector, hold) = ground.elector(seen_positions);
+    let lease_stop = CancellationToken::new();
+    let mut election = tokio::spawn(elector.run(lease_stop.clone()));
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = &mut election => Err(anyhow::anyhow!("the election ended: {ended:?}")),
+        ended = lead(&ground, &mut tasks, positions, hold, [leader, store]) => ended,
+    };
+    tracing::info!("stopping");
+    tasks.drain().await;
+    lease_stop.cancel();
+    if !election.is_finished() {
+        // Given back last: whoever takes it finds the store closed.
+        let _ = election.await;
+    }
+    ended
+}
+
+/// Waits for the Lease, opens the store and runs everything that only a leader may.
+async fn lead(
+    ground: &Ground,
+    tasks: &mut Tasks,
+    positions: watch::Sender<Option<StorePosition>>,
+    mut hold: watch::Receiver<LeaseHold>,
+    [leader, store]: [Component; 2],
+) -> anyhow::Result<()> {
+    leader.not_ready("Standby", "waits for the Lease");
+    hold.wait_for(|hold| *hold == LeaseHold::Leading).await.context("the election ended")?;
+    leader.ready();
+    let lost = async move {
+        // An error means that the election has ended, which is a loss as well.
+        let _ = hold.wait_for(|hold| *hold != LeaseHold::Leading).await;
+    };
+    tokio::pin!(lost);
+    let opened = tokio::select! {
+        () = &mut lost => bail!("the Lease was lost"),
+        ended = tasks.ended() => bail!(ended),
+        opened = open(ground, &store) => opened,
+    };
+    let fenced = CancellationToken::new();
+    positions.send_replace(Some(noted(opened.position)));
+    let watched: Arc<dyn Store> =
+        Arc::new(WatchedStore { store: Arc::clone(&opened.store), positions, fenced: fenced.clone() });
+    serve(ground, tasks, watched, opened).await?;
+    store.ready();
+    tokio::select! {
+        () = &mut lost => bail!("the Lease was lost"),
+        () = fenced.cancelled() => bail!("Fenced: a newer leader has taken over the store"),
+        ended = tasks.ended() => bail!(ended),
+    }
+}
+
+/// Opens the store as soon as it can be; says meanwhile why it cannot.
+async fn open(ground: &Ground, component: &Component) -> Opened {
+    loop {
+        match open_once(ground).await {
+            Ok(opened) => return opened,
+            Err(hindrance) => component.not_ready(hindrance.reason(), hindrance.to_string()),
+        }
+        tokio::time::sleep(OPEN_AGAIN).await;
+    }
+}
+
+async fn open_once(ground: &Ground) -> Result<Opened, Hindrance> {
+    // Not a candidate: it only reads what earlier leaders noted.
+    let (clerk, _) = ground.elector(watch::channel(None).1);
+    let noted = clerk.noted_position().await?;
+    let (client, args, now) = (&ground.client, &ground.args, ground.clock.now());
+    let (opened, forget) = Opening { client, args, now, noted }.run().await?;
+    if forget {
+        clerk.forget_position().await?;
+    }
+    Ok(opened)
+}
+
+/// Starts the keeper and everything around it.
+async fn serve(
+    ground: &Ground,
+    tasks: &mut Tasks,
+    store: Arc<dyn Store>,
+    opened: Opened,
+) -> anyhow::Result<()> {
+    let Ground { args, client, clock, .. } = ground;
+    let rights = Arc::new(AccessReviews::new(client.clone(), Arc::clone(clock)));
+    let ports = keeper::Ports {
+        store: Arc::clone(&store),
+        root_key: opened.root_key,
+        clock: Arc::clone(clock),
+        rights: rights.clone(),
+    };
+    let settings = keeper::Settings {
+        region: args.region.clone(),
+        account: args.account.clone(),
+        names: NamePolicy::NamespacePrefix,
+    };
+    let keeper = Arc::new(Keeper::start(ports, settings, opened.epoch).await?);
+    let anchor = Arc::new(StoreAnchor { store, epoch: opened.epoch });
+    let controller = managed_secret::run(
+        managed_secret::Ports {
+            client: client.clone(),
+            keeper: Arc::clone(&keeper),
+            events: ground.events.clone(),
+            clock: Arc::clone(clock),
+            anchor,
+            random: || Box::new(SystemRandom),
+        },
+        ground.managed_secret_settings(),
+        tasks.stop(),
+    );
+    tasks.spawn("managed secrets", controller);
+    tasks.spawn("nodes", nodes::run(client.clone(), Arc::clone(&keeper), tasks.stop()));
+    doors::open(ground, tasks, &keeper, rights).await
+}
+
+impl Ground {
+    fn elector(
+        &self,
+        positions: watch::Receiver<Option<StorePosition>>,
+    ) -> (Elector, watch::Receiver<LeaseHold>) {
+        let identity = format!("{}_{}", self.args.pod_name, uuid::Uuid::new_v4());
+        let settings = LeaseSettings::new(self.args.namespace.clone(), self.args.server_name(), identity);
+        Elector::new(self.client.clone(), Arc::clone(&self.clock), settings, positions)
+    }
+
+    fn managed_secret_settings(&self) -> managed_secret::Settings {
+        let args = &self.args;
+        managed_secret::Settings {
+            namespace: args.namespace.clone(),
+            name: args.name.clone(),
+            status_every: args.status_every,
+            relist_every: args.relist_every,
+            reader: managed_secret::Reader {
+                role: format!("{}-source-reader", args.name),
+                server: format!("{}/{}", args.namespace, args.server_name()),
+            },
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The store as the server sees it: passes everything on, notes where it stands, and notices a newer leader.
+//! Must not change an answer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::StorePosition;
+use crate::secret::{Arn, Name, VersionId};
+use crate::store::{
+    AuditRecord, Batch, Epoch, Installation, MountRecord, Position, RotationRecord, SecretRecord, Store,
+    StoreError, VersionRecord, VersionSummary,
+};
+
+pub struct WatchedStore {
+    pub store: Arc<dyn Store>,
+    /// For the Lease, which tells a later leader whether the store was put back from an older copy.
+    pub positions: watch::Sender<Option<StorePosition>>,
+    /// Cancelled when a newer leader has the store: this process must end.
+    pub fenced: CancellationToken,
+}
+
+impl WatchedStore {
+    fn seen<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(answer, Err(StoreError::Fenced)) {
+            self.fenced.cancel();
+        }
+        answer
+    }
+}
+
+pub fn noted(position: Position) -> StorePosition {
+    StorePosition { epoch: position.epoch.0, commit: position.commit }
+}
+
+#[async_trait]
+impl Store for WatchedStore {
+    async fn installation(&self) -> Result<Option<Installation>, StoreError> {
+        self.store.installation().await
+    }
+
+    async fn raise_epoch(&self) -> Result<Epoch, StoreError> {
+        self.seen(self.store.raise_epoch().await)
+    }
+
+    async fn position(&self) -> Result<Position, StoreError> {
+        self.store.position().await
+    }
+
+    async fn newest_record_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.store.newest_record_at().await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
+        let position = self.seen(self.store.commit(batch).await)?;
+        // Commits that end together may be told in another order; the highest stands.
+        self.positions.send_if_modified(|now| {
+            let newer = now.is_none_or(|now| now < noted(position));
+            if newer {
+                *now = Some(noted(position));
+            }
+            newer
+        });
+        Ok(position)
+    }
+
+    async fn secret(&self, arn: &Arn) -> Result<Option<SecretRecord>, StoreError> {
+        self.store.secret(arn).await
+    }
+
+    async fn secret_named(&self, name: &Name) -> Result<Option<SecretRecord>, StoreError> {
+        self.store.secret_named(name).await
+    }
+
+    async fn secrets(&self, after: Option<&Name>, limit: usize) -> Result<Vec<SecretRecord>, StoreError> {
+        self.store.secrets(after, limit).await
+    }
+
+    async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError> {
+        self.store.version(arn, id).await
+    }
+
+    async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError> {
+        self.store.versions(arn).await
+    }
+
+    async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {
+        self.store.rotation(arn).await
+    }
+
+    async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError> {
+        self.store.rotations().await
+    }
+
+    async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {
+        self.store.mount(id).await
+    }
+
+    async fn mounts_of_secret(&self, arn: &Arn) -> Result<Vec<MountRecord>, StoreError> {
+        self.store.mounts_of_secret(arn).await
+    }
+
+    async fn mounts_on_node(&self, node: &str) -> Result<Vec<MountRecord>, StoreError> {
+        self.store.mounts_on_node(node).await
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        self.store.audit(after, limit).await
+    }
+}

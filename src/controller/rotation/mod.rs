@@ -118,8 +118,18 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         let schedules = schedules.clone();
         move |secret: ManagedSecret| schedules_of(&secret, &schedules)
     };
-    let ctx =
-        RotationContext { client: client.clone(), keeper, clock, events, settings, ca, epoch, schedules };
+    let guards = settings.guards.iter().map(|name| Guard::new(client.clone(), name.clone())).collect();
+    let ctx = RotationContext {
+        client: client.clone(),
+        keeper,
+        clock,
+        events,
+        settings,
+        ca,
+        epoch,
+        guards,
+        schedules,
+    };
     controller
         .with_config(ControllerConfig::default().concurrency(RECONCILES_MAX))
         .watches(Api::<ManagedSecret>::all(client.clone()), watcher::Config::default(), of_secret)

@@ -211,3 +211,13 @@ fn the_built_in_steps_are_told_by_arguments_that_the_program_reads() {
     let probe = containers(&job)[0].startup_probe.clone().unwrap().exec.unwrap().command.unwrap();
     assert!(Cli::try_parse_from(probe).is_ok());
 }
+
+#[test]
+fn the_script_in_the_document_is_the_one_in_the_sample() {
+    let document = include_str!("../../../../docs/rotators.md");
+    let sample = include_str!("../../../../config/samples/reports-token.yaml");
+    let script = document.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let indented: String = script.lines().map(|line| format!("    {line}\n")).collect();
+    assert!(sample.contains(&indented), "docs/rotators.md and config/samples/reports-token.yaml differ");
+    assert!(script.lines().count() <= 35);
+}

@@ -1,6 +1,8 @@
 //! The port to the cluster against a real API server: tokens, rights, pods, the Lease. Must not need nodes, nor wait
 //! without a condition.
 
+#![expect(clippy::expect_used, reason = "a test ends at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::node::args::{MounterArgs, NodeArgs};
 use crate::telemetry::LogFilter;
 use crate::{cli, rotator, telemetry};
 
@@ -25,6 +26,11 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: controllers, webhook, AWS API and the stream of the nodes
     Server(Box<ServerArgs>),
+    /// Run the node agent: kubelet's volumes, and the files in pods
+    Node(Box<NodeArgs>),
+    /// Run the privileged container beside the node agent
+    #[command(hide = true)]
+    Mounter(MounterArgs),
     /// Run a container of a rotation's pod
     // Not `rotate`: that is what a person types.
     #[command(subcommand, hide = true)]
@@ -114,6 +120,9 @@ pub struct ServerArgs {
     /// The least time between two writes of the consumers in one status
     #[arg(long, default_value = "2s", value_parser = duration, hide = true)]
     pub status_every: Duration,
+    /// How often the rights of each mount are asked for again
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub recheck_every: Duration,
     /// The time between two complete looks at all ManagedSecrets
     #[arg(long, default_value = "60s", value_parser = duration, hide = true)]
     pub relist_every: Duration,

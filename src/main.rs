@@ -6,9 +6,14 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::CommandFactory;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use tidelock::clock::SystemClock;
 use tidelock::config::{self, Command, CrdsArgs};
+use tidelock::node::args::NodeArgs;
+use tidelock::node::{self, mounter};
+use tidelock::telemetry::{Metrics, Readiness};
 use tidelock::{cli, crd, rotator, server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -36,6 +41,20 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
                 server::run(*args, shutdown).await
             })
         }
+        Command::Node(args) => {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let shutdown = shutdown_on_signal()?;
+                node(*args, shutdown).await
+            })
+        }
+        Command::Mounter(args) => {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            single_threaded(async {
+                let shutdown = shutdown_on_signal()?;
+                Ok(mounter::run(args.config(), shutdown).await?)
+            })
+        }
         Command::Rotator(role) => single_threaded(async {
             telemetry::start_log(log.log_format.into(), log.log_level)?;
             let shutdown = shutdown_on_signal()?;
@@ -49,6 +68,39 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
             let (mut out, mut progress) = (std::io::stdout(), std::io::stderr());
             Ok(cli::run(verb, config::Cli::command(), &mut out, &mut progress).await?)
         }),
+    }
+}
+
+/// The agent, and beside it what kubelet and Prometheus ask it.
+async fn node(args: NodeArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let readiness = Readiness::default();
+    let component = readiness.component("node");
+    let metrics = Metrics::install()?;
+    let (stop, address) = (CancellationToken::new(), args.health_listen());
+    let health = server::doors::health(address, readiness, &metrics, stop.clone()).await?;
+    let (told, mut states) = watch::channel(node::Readiness::Restoring);
+    let shown = async move {
+        loop {
+            match *states.borrow_and_update() {
+                node::Readiness::Restoring => {
+                    component.not_ready("Restoring", "waits for the mounter to tell what is mounted");
+                }
+                node::Readiness::Registering => {
+                    component.not_ready("Registering", "waits for kubelet to register the driver");
+                }
+                node::Readiness::Ready => component.ready(),
+            }
+            if states.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let agent = node::agent::run(args.config(), SystemClock::shared(), told, shutdown);
+    tokio::select! {
+        ended = agent => Ok(ended?),
+        () = health => bail!("the port of health closed"),
+        () = metrics.keep_up(stop) => bail!("the upkeep of metrics ended"),
+        () = shown => Ok(()),
     }
 }
 

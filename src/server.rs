@@ -2,7 +2,7 @@
 //! takes them down in the other. Must hold no logic of the product.
 
 mod anchor;
-mod doors;
+pub mod doors;
 mod may_project;
 mod opening;
 mod tasks;
@@ -51,7 +51,7 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     let store = readiness.component("store");
     let metrics = Metrics::install()?;
     let mut tasks = Tasks::new(CancellationToken::new());
-    let health = doors::health(&args, readiness.clone(), &metrics, tasks.stop()).await?;
+    let health = doors::health(args.health_listen, readiness.clone(), &metrics, tasks.stop()).await?;
     tasks.spawn("health", health);
     tasks.spawn("metrics", metrics.keep_up(tasks.stop()));
 

@@ -82,7 +82,7 @@ pub async fn run(
         refused = until_refused(registered, &readiness) => Err(NodeError::Refused(refused)),
     };
     // kubelet deregisters the driver when the socket is gone; its calls then wait for our successor.
-    let _ = std::fs::remove_file(registration_socket(&config));
+    let _ = std::fs::remove_file(&config.registration_socket);
     stopping.cancel();
     while tasks.join_next().await.is_some() {}
     volumes.settle().await;
@@ -163,17 +163,13 @@ fn start_sockets(
         endpoint: config.plugin_socket_on_host.display().to_string(),
         outcome,
     };
-    let door = self::door("registration", &registration_socket(config))?;
+    let door = self::door("registration", &config.registration_socket)?;
     let serving = serve::run(door, RegistrationService::new(registrar), stopping.clone());
     tasks.spawn(async move {
         serving.await;
         "the registration socket"
     });
     Ok(registered)
-}
-
-fn registration_socket(config: &Config) -> PathBuf {
-    config.registration.join(format!("{}-reg.sock", config.driver))
 }
 
 /// Makes the socket anew, for one of a former agent answers nobody; only root may connect.

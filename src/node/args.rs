@@ -1,6 +1,7 @@
 //! The command lines of `tidelock node` and `tidelock mounter`.
 //! Must not read files; clap reads the environment for the few settings that Kubernetes can only give there.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::config::{Config, Patience, PodTokens, ServerConfig, TokenSource};
 use super::mounter;
 use crate::inject::attributes::DRIVER;
 
+const MIB: u64 = 1024 * 1024;
 const TOKEN_LOOK: Duration = Duration::from_secs(10);
 /// Kubernetes marks the pod's own node in this variable, by the downward API.
 const NODE_NAME: &str = "NODE_NAME";
@@ -23,16 +25,16 @@ pub struct NodeArgs {
     kubelet_dir: PathBuf,
     /// The socket for kubelet's CSI calls, as seen in this container.
     #[arg(long, default_value = "/csi/csi.sock")]
-    plugin_socket: PathBuf,
+    csi_socket: PathBuf,
     /// The same socket as kubelet sees it; default: plugins/csi.tidelock.dev/csi.sock in kubelet's directory.
     #[arg(long)]
-    plugin_socket_on_host: Option<PathBuf>,
-    /// kubelet's directory of registration sockets (plugins_registry), as seen in this container.
-    #[arg(long, default_value = "/registration")]
-    registration_dir: PathBuf,
+    kubelet_csi_socket: Option<PathBuf>,
+    /// The socket by which the driver is made known to kubelet: a file in kubelet's plugins_registry.
+    #[arg(long, default_value = "/registration/csi.tidelock.dev-reg.sock")]
+    registration_socket: PathBuf,
     /// Where manifests of mounts are kept: a directory of the host's /run. They hold no values.
-    #[arg(long, default_value = "/run/tidelock/mounts")]
-    manifest_dir: PathBuf,
+    #[arg(long, default_value = "/run/tidelock/manifests")]
+    manifests_dir: PathBuf,
     /// The mounter's socket.
     #[arg(long, default_value = "/mounter/mounter.sock")]
     mounter_socket: PathBuf,
@@ -41,51 +43,58 @@ pub struct NodeArgs {
     installation: String,
     /// Where kubelet puts pods' tokens: `secrets` with serviceAccountTokenInSecrets (Kubernetes 1.35 and later).
     #[arg(long, value_enum, default_value = "attributes")]
-    pod_token_source: TokenSource,
-    /// The most that files and held values of all pods of this node may take together, in bytes. The container's
-    /// memory limit must be larger by what the agent itself needs.
-    #[arg(long, default_value_t = 64 * 1024 * 1024)]
-    node_bytes_max: u64,
+    token_source: TokenSource,
+    /// The most that files and held values of all pods of this node may take together, in MiB. The container's memory
+    /// limit must be larger by what the agent itself needs.
+    #[arg(long, default_value_t = 64)]
+    capacity_mib: u32,
     /// The address of the server's node stream: https://host:port.
     #[arg(long, required_unless_present = "drain_only")]
     server: Option<http::Uri>,
     /// The certificate authority of the server, in PEM.
-    #[arg(long, default_value = "/ca/ca.crt")]
-    server_ca: PathBuf,
+    #[arg(long, default_value = "/run/tidelock-ca/ca.crt")]
+    ca_file: PathBuf,
     /// The agent's own token, with the audience <installation>/stream.
-    #[arg(long, default_value = "/token/token")]
+    #[arg(long, default_value = "/var/run/secrets/tidelock/token")]
     token_file: PathBuf,
+    /// Where /livez, /readyz and /metrics are served, without TLS.
+    #[arg(long, default_value = "0.0.0.0:8081")]
+    health_listen: SocketAddr,
     /// Only unmounts: no server is needed, new volumes are refused. For nodes that Tidelock is removed from.
     #[arg(long)]
     drain_only: bool,
 }
 
 impl NodeArgs {
+    pub fn health_listen(&self) -> SocketAddr {
+        self.health_listen
+    }
+
     pub fn config(self) -> Config {
         let server = self.server.filter(|_| !self.drain_only).map(|url| ServerConfig {
             url,
-            ca_file: self.server_ca,
+            ca_file: self.ca_file,
             token_file: self.token_file,
             token_look: TOKEN_LOOK,
         });
         let plugin_socket_on_host = self
-            .plugin_socket_on_host
+            .kubelet_csi_socket
             .unwrap_or_else(|| self.kubelet_dir.join("plugins").join(DRIVER).join("csi.sock"));
         Config {
             node_name: self.node_name,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             driver: DRIVER.to_owned(),
             kubelet: self.kubelet_dir,
-            plugin_socket: self.plugin_socket,
+            plugin_socket: self.csi_socket,
             plugin_socket_on_host,
-            registration: self.registration_dir,
-            manifests: self.manifest_dir,
+            registration_socket: self.registration_socket,
+            manifests: self.manifests_dir,
             mounter_socket: self.mounter_socket,
             pod_tokens: PodTokens {
                 audience: format!("{}/node", self.installation),
-                source: self.pod_token_source,
+                source: self.token_source,
             },
-            node_bytes_max: self.node_bytes_max,
+            node_bytes_max: u64::from(self.capacity_mib) * MIB,
             server,
             patience: Patience::default(),
         }

@@ -17,8 +17,8 @@ pub struct Config {
     pub plugin_socket: PathBuf,
     /// The same socket as kubelet sees it on the host.
     pub plugin_socket_on_host: PathBuf,
-    /// kubelet's directory of plugin registration sockets.
-    pub registration: PathBuf,
+    /// Where kubelet looks for us, in its directory of registration sockets.
+    pub registration_socket: PathBuf,
     /// Where the manifests of mounts are kept: on the host's tmpfs, so that they end with the mounts.
     pub manifests: PathBuf,
     /// The mounter's socket.

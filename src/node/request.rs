@@ -16,7 +16,7 @@ use crate::wire::csi::volume_capability::AccessType;
 
 const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
 const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
-const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
+const ATTRIBUTE_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -24,7 +24,7 @@ pub enum RequestError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Attributes(#[from] AttributeError),
-    #[error("the attributes of the volume are longer than 64 KiB")]
+    #[error("the attributes of the volume are longer than 16 KiB")]
     AttributesTooLong,
     #[error("a Tidelock volume must be read-only: write `readOnly: true` under `csi:` in the pod's volume")]
     Writable,
@@ -40,7 +40,7 @@ pub enum RequestError {
     Group(String),
     #[error(
         "kubelet sent no pod token for audience {audience:?} in {place}: the CSIDriver object needs it in \
-         `tokenRequests`, and `serviceAccountTokenInSecrets` must fit the agent's `--pod-token-source`"
+         `tokenRequests`, and `serviceAccountTokenInSecrets` must fit the agent's `--token-source`"
     )]
     NoToken { audience: String, place: &'static str },
 }
@@ -255,8 +255,8 @@ mod tests {
         assert!(refusal(without("csi.storage.k8s.io/serviceAccount.name")).contains("podInfoOnMount"));
         assert!(refusal(without("secret")).contains("`secret`"));
         assert!(refusal(|r| drop(r.volume_context.insert("sekret".into(), "x".into()))).contains("sekret"));
-        let long = "x".repeat(70_000);
-        assert!(refusal(|r| drop(r.volume_context.insert("secret".into(), long))).contains("64 KiB"));
+        let long = "x".repeat(17_000);
+        assert!(refusal(|r| drop(r.volume_context.insert("secret".into(), long))).contains("16 KiB"));
         let block = AccessType::Block(BlockVolume {});
         let capability = VolumeCapability { access_type: Some(block) };
         assert!(refusal(|r| r.volume_capability = Some(capability)).contains("block device"));

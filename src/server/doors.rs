@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -9,11 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::may_project::Asking;
 use super::{Ground, Tasks};
-use crate::api::health;
+use crate::access::ServiceAccount;
+use crate::api::aws::{self, AwsApi};
+use crate::api::node::{NodeDoor, NodeSettings};
+use crate::api::{Authenticate, health};
+use crate::cluster::{PodReader, TokenReviewer};
 use crate::config::ServerArgs;
 use crate::controller::trust::{Trust, TrustSettings};
 use crate::keeper::{Keeper, Rights};
 use crate::pki::{Certificates, Lifetimes};
+use crate::seal::SystemRandom;
 use crate::serve::{BodyLimits, Door, Limits, Listener, Protocol, bounded, run, tls};
 use crate::telemetry::{Metrics, Readiness};
 use crate::webhook;
@@ -21,19 +27,24 @@ use crate::webhook;
 /// Where everybody finds what to trust; the same name in each namespace that it is published to.
 const TRUST_CONFIG_MAP: &str = "tidelock-ca";
 
-const HEALTH_BODY: BodyLimits =
-    BodyLimits { bytes_max: 1024, timeout: std::time::Duration::from_secs(5), large_max: 1 };
+const HEALTH_BODY: BodyLimits = BodyLimits { bytes_max: 1024, timeout: Duration::from_secs(5), large_max: 1 };
+
+const API_BODY: BodyLimits =
+    BodyLimits { bytes_max: aws::BODY_BYTES_MAX, timeout: Duration::from_secs(10), large_max: 32 };
+
+/// Above the hour that the chart asks for, as kubelet renews a token at four fifths of its life.
+const AGENT_TOKEN_LASTS: Duration = Duration::from_secs(75 * 60);
 
 /// Liveness, readiness and metrics, from the first moment on.
 pub async fn health(
-    args: &ServerArgs,
+    address: SocketAddr,
     readiness: Readiness,
     metrics: &Metrics,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let door = Door {
         name: "health",
-        listener: listen("health", args.health_listen).await?,
+        listener: listen("health", address).await?,
         tls: None,
         protocol: Protocol::Http,
         limits: Limits::http(),
@@ -58,16 +69,65 @@ pub(super) async fn open(
     tasks.spawn("trust", trust.run(tasks.stop()));
 
     let asking = Arc::new(Asking { keeper: Arc::clone(keeper), rights });
-    let door = Door {
-        name: "webhook",
-        listener: listen("webhook", args.webhook_listen).await?,
-        tls: Some(tls(Protocol::Http, certificates)),
-        protocol: Protocol::Http,
-        limits: Limits::http(),
-    };
+    let door = http("webhook", args.webhook_listen, &certificates).await?;
     let routes = warp::service(webhook::routes(asking, Arc::clone(clock)));
     tasks.spawn("webhook", run(door, bounded(routes, webhook::BODY_LIMITS), tasks.stop()));
+
+    let tokens: Arc<dyn Authenticate> = Arc::new(TokenReviewer::new(client.clone()));
+    let aws = AwsApi {
+        keeper: Arc::clone(keeper),
+        tokens: Arc::clone(&tokens),
+        clock: Arc::clone(clock),
+        audience: format!("{}/api", args.installation),
+        draw_password: |rules| rules.draw(&mut SystemRandom),
+    };
+    let door = http("api", args.api_listen, &certificates).await?;
+    let routes = warp::service(aws::routes(Arc::new(aws)));
+    tasks.spawn("api", run(door, bounded(routes, API_BODY), tasks.stop()));
+
+    let streams = NodeDoor::new(node_settings(ground, keeper, tokens), tasks.stop());
+    let door = Door {
+        name: "stream",
+        listener: listen("stream", args.node_listen).await?,
+        tls: Some(tls(Protocol::Grpc, certificates)),
+        protocol: Protocol::Grpc,
+        limits: Limits::grpc(),
+    };
+    let (service, stop) = (streams.service(), tasks.stop());
+    tasks.spawn("stream", async move {
+        run(door, service, stop).await;
+        streams.drained().await;
+    });
     Ok(())
+}
+
+async fn http(
+    name: &'static str,
+    address: SocketAddr,
+    certificates: &Arc<Certificates>,
+) -> anyhow::Result<Door> {
+    Ok(Door {
+        name,
+        listener: listen(name, address).await?,
+        tls: Some(tls(Protocol::Http, Arc::clone(certificates) as _)),
+        protocol: Protocol::Http,
+        limits: Limits::http(),
+    })
+}
+
+fn node_settings(ground: &Ground, keeper: &Arc<Keeper>, tokens: Arc<dyn Authenticate>) -> NodeSettings {
+    let Ground { args, client, clock, .. } = ground;
+    NodeSettings {
+        keeper: Arc::clone(keeper),
+        tokens,
+        pods: Arc::new(PodReader::new(client.clone())),
+        clock: Arc::clone(clock),
+        stream_audience: format!("{}/stream", args.installation),
+        mount_audience: format!("{}/node", args.installation),
+        agent: ServiceAccount { namespace: args.namespace.clone(), name: args.node_service_account() },
+        recheck_every: args.recheck_every,
+        token_lasts: AGENT_TOKEN_LASTS,
+    }
 }
 
 fn settings(args: &ServerArgs) -> TrustSettings {

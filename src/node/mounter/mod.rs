@@ -54,8 +54,9 @@ pub enum ServeError {
 
 /// Serves the agent until `shutdown`. Mounts stay when it ends.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
-    if let Err(source) = std::fs::read_dir(&config.kubelet) {
-        return Err(ServeError::Kubelet { path: config.kubelet, source });
+    let pods = config.kubelet.join("pods");
+    if let Err(source) = std::fs::read_dir(&pods) {
+        return Err(ServeError::Kubelet { path: pods, source });
     }
     let listener = listen(&config.socket)
         .map_err(|source| ServeError::Listen { path: config.socket.clone(), source })?;

@@ -243,7 +243,7 @@ async fn a_full_node_refuses_and_says_which_setting() {
     stream.place(attach.request_id, 1, "v1");
     let error = soon("the refusal", call).await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);
-    assert!(error.message().contains("--node-bytes-max"), "{}", error.message());
+    assert!(error.message().contains("node.capacityMiB"), "{}", error.message());
     assert!(!node.is_mounted());
 }
 

@@ -126,7 +126,7 @@ impl TestNode {
             kubelet: self.path("kubelet"),
             plugin_socket: self.path("plugin/csi.sock"),
             plugin_socket_on_host: "/var/lib/kubelet/plugins/csi.tidelock.dev/csi.sock".into(),
-            registration: self.path("registry"),
+            registration_socket: self.path("registry").join(format!("{DRIVER}-reg.sock")),
             manifests: self.path("manifests"),
             mounter_socket: self.path("mounter.sock"),
             pod_tokens: PodTokens { audience: AUDIENCE.into(), source: TokenSource::Attributes },

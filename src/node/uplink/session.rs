@@ -176,9 +176,10 @@ impl Session<'_> {
             }
             missing => {
                 let (reason, message) = match missing {
-                    Some(_) => {
-                        ("NodeFull", "this node holds as many values as its `--node-bytes-max` allows")
-                    }
+                    Some(_) => (
+                        "NodeFull",
+                        "this node holds as many values as its capacity allows: raise the chart's `node.capacityMiB`",
+                    ),
                     None => ("PayloadMissing", "the server named files that it had not sent"),
                 };
                 tracing::error!(mount = place.mount_id, reason, "files cannot be placed");

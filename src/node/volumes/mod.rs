@@ -34,7 +34,7 @@ pub enum VolumeError {
     TooLarge { bytes: u64 },
     #[error(
         "all Tidelock volumes of this node take {used} bytes, with this one {wanted}, at most {max}: raise the \
-         agent's `--node-bytes-max` and its memory limit, or run fewer pods with secrets on one node"
+         chart's `node.capacityMiB`, or run fewer pods with secrets on one node"
     )]
     NodeFull { used: u64, wanted: u64, max: u64 },
     #[error("the manifest of the mount cannot be written or removed: {0}")]

@@ -75,8 +75,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Serv
         };
         let mounts = Arc::clone(&mounts);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = stream.into_std().and_then(|stream| serve(stream, config.agent_uid, &mounts))
-            {
+            // Not by rustix: the agent lives in another PID namespace, and it takes the unknown pid for an error.
+            let peer = stream.peer_cred().map(|peer| peer.uid());
+            let served = peer.and_then(|peer| stream.into_std().map(|stream| (peer, stream)));
+            let served = served.and_then(|(peer, stream)| serve(stream, peer, config.agent_uid, &mounts));
+            if let Err(error) = served {
                 tracing::warn!(%error, "a request of the agent was not answered");
             }
             drop(place);
@@ -96,11 +99,10 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// One connection: who is it, what does he want, do it, say so.
-fn serve(mut stream: UnixStream, agent_uid: u32, mounts: &Mutex<Mounts>) -> io::Result<()> {
+fn serve(mut stream: UnixStream, peer: u32, agent_uid: u32, mounts: &Mutex<Mounts>) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
     if peer != agent_uid {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,

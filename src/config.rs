@@ -114,6 +114,9 @@ pub struct ServerArgs {
     pub image: String,
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub image_pull_policy: String,
+    /// A Secret with the registry's login, in the namespaces of rotation Jobs; may be given several times
+    #[arg(long = "image-pull-secret", value_name = "NAME")]
+    pub image_pull_secrets: Vec<String>,
     /// The ServiceAccount of the node agents in the server's namespace
     #[arg(long)]
     pub node_service_account: Option<String>,
@@ -138,6 +141,11 @@ impl ServerArgs {
     /// The Service of the server, and the stem of its Lease and ServiceAccount.
     pub fn server_name(&self) -> String {
         format!("{}-server", self.name)
+    }
+
+    /// The AWS API, as pods reach it.
+    pub fn api_url(&self) -> String {
+        format!("https://{}.{}.svc:{}", self.server_name(), self.namespace, self.api_listen.port())
     }
 
     pub fn root_key_name(&self) -> String {

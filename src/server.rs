@@ -22,7 +22,8 @@ use crate::cluster::{
     AccessReviews, Elector, EventPublisher, EventSender, LeaseHold, LeaseSettings, StorePosition,
 };
 use crate::config::ServerArgs;
-use crate::controller::{managed_secret, nodes};
+use crate::controller::rotation::{JobSettings, RotationPorts};
+use crate::controller::{managed_secret, nodes, rotation};
 use crate::keeper::{self, Keeper};
 use crate::seal::SystemRandom;
 use crate::store::Store;
@@ -176,7 +177,18 @@ async fn serve(
     );
     tasks.spawn("managed secrets", controller);
     tasks.spawn("nodes", nodes::run(client.clone(), Arc::clone(&keeper), tasks.stop()));
-    doors::open(ground, tasks, &keeper, rights).await
+    let ca = doors::open(ground, tasks, &keeper, rights).await?;
+    let rotations = RotationPorts {
+        client: client.clone(),
+        keeper,
+        clock: Arc::clone(clock),
+        events: ground.events.clone(),
+        settings: ground.job_settings(),
+        ca,
+        epoch: opened.epoch.0,
+    };
+    tasks.spawn("rotations", rotation::run(rotations, tasks.stop()));
+    Ok(())
 }
 
 impl Ground {
@@ -187,6 +199,22 @@ impl Ground {
         let identity = format!("{}_{}", self.args.pod_name, uuid::Uuid::new_v4());
         let settings = LeaseSettings::new(self.args.namespace.clone(), self.args.server_name(), identity);
         Elector::new(self.client.clone(), Arc::clone(&self.clock), settings, positions)
+    }
+
+    fn job_settings(&self) -> JobSettings {
+        let args = &self.args;
+        let named = |part: &str| format!("{}-{part}", args.name);
+        JobSettings {
+            image: args.image.clone(),
+            image_pull_policy: Some(args.image_pull_policy.clone()),
+            image_pull_secrets: args.image_pull_secrets.clone(),
+            namespace: args.rotations_namespace(),
+            service_account: named("rotation"),
+            server_url: args.api_url(),
+            audience: format!("{}/api", args.installation),
+            guards: ["schedule-authors", "rotation-pods", "rotation-jobs"].map(named).to_vec(),
+            region: args.region.clone(),
+        }
     }
 
     fn managed_secret_settings(&self) -> managed_secret::Settings {

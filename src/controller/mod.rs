@@ -4,4 +4,5 @@
 pub mod guard;
 pub mod managed_secret;
 pub mod nodes;
+pub mod rotation;
 pub mod trust;

@@ -14,6 +14,7 @@ mod files;
 mod measure;
 mod project;
 mod put;
+mod rotate;
 mod sealing;
 mod stage;
 #[cfg(test)]
@@ -37,11 +38,12 @@ pub use error::{KeeperError, SealingError};
 pub use files::Payload;
 pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
+pub use rotate::{AttemptFailure, RotationView};
 pub use stage::Moved;
 pub use value::Revealed;
 
 // What callers give and get back: the controllers know the store by these shapes only.
-pub use crate::store::{Deletion, GrantRecord};
+pub use crate::store::{Deletion, GrantRecord, JobRecord, RotationRecord, RotationState};
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;

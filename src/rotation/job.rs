@@ -15,17 +15,25 @@ const SLUG_CHARS_MAX: usize = 32;
 /// that very Job again, and two controllers cannot make two. It is a name, not a proof: who reads the Job checks
 /// ARN, version and attempt, which the Job carries.
 pub fn job_name(schedule: &str, arn: &str, version_id: &str, attempt: u32) -> String {
-    let mut slug: String = schedule
+    let slug = slug(schedule);
+    format!("{slug}-{:016x}-{attempt}", fnv1a(&[arn.as_bytes(), version_id.as_bytes()]))
+}
+
+/// The label that the Jobs of one secret's rotations, and their pods, have in common.
+pub fn rotation_label(schedule: &str, arn: &str) -> String {
+    format!("{}-{:016x}", slug(schedule), fnv1a(&[arn.as_bytes()]))
+}
+
+fn slug(schedule: &str) -> String {
+    let slug: String = schedule
         .chars()
         .map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' })
         .take(SLUG_CHARS_MAX)
         .collect();
-    slug.truncate(slug.trim_end_matches('-').len());
-    let slug = match slug.trim_start_matches('-') {
-        "" => "rotation",
-        slug => slug,
-    };
-    format!("{slug}-{:016x}-{attempt}", fnv1a(&[arn.as_bytes(), version_id.as_bytes()]))
+    match slug.trim_matches('-') {
+        "" => "rotation".to_owned(),
+        slug => slug.to_owned(),
+    }
 }
 
 /// A Job whose attempt is over and recorded.

@@ -7,12 +7,14 @@
 mod cron;
 mod decide;
 mod job;
+mod rules;
 mod schedule;
 mod step;
 mod window;
 
 pub use decide::{Attempt, JobState, Observed, Pending, Plan, Reason, Unfinished, decide, next_rotation};
-pub use job::{FinishedJob, job_name, surplus_jobs};
+pub use job::{FinishedJob, job_name, rotation_label, surplus_jobs};
+pub use rules::{KeyEncoding, PasswordRules, Rules};
 pub use schedule::{Basis, Schedule, ScheduleError};
 pub use step::{Retries, RetriesError, Step};
 pub use window::Window;

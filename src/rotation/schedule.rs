@@ -151,6 +151,12 @@ impl Schedule {
         self.zone.iana_name().unwrap_or("UTC")
     }
 
+    /// The length given, or the default of one hour; none is until the end of the day.
+    pub fn window_hours(&self) -> Option<u8> {
+        let hourly = matches!(self.rule, Rule::RateHours(_) | Rule::Cron { hourly: true, .. });
+        self.window_hours.or(hourly.then_some(1))
+    }
+
     fn next_opening(&self, basis: Basis, after: Timestamp) -> Option<Timestamp> {
         match &self.rule {
             Rule::RateHours(hours) => self.next_on_grid(basis.since, i64::from(*hours), after),
@@ -197,8 +203,7 @@ impl Schedule {
     fn closing(&self, opens: Timestamp) -> Option<Timestamp> {
         let date = opens.to_zoned(self.zone.clone()).date();
         let day_ends = self.midnight(date.tomorrow().ok()?)?;
-        let hourly = matches!(self.rule, Rule::RateHours(_) | Rule::Cron { hourly: true, .. });
-        let Some(hours) = self.window_hours.or(hourly.then_some(1)) else { return Some(day_ends) };
+        let Some(hours) = self.window_hours() else { return Some(day_ends) };
         let closes = opens.checked_add(SignedDuration::from_hours(i64::from(hours))).ok()?;
         Some(closes.min(day_ends))
     }

@@ -14,10 +14,10 @@ use tokio::io::AsyncReadExt as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::event::Event;
-use super::rules::{KeyEncoding, Rules};
 use super::{RotatorError, patiently};
-use crate::rotation::Step;
-use crate::secret::Stage;
+use crate::rotation::{KeyEncoding, PasswordRules, Rules, Step};
+use crate::secret::symmetric::draw_key;
+use crate::secret::{Randomness, Stage, ValueKind};
 use crate::wire::aws::{
     Api, CallError, GetRandomPassword, GetSecretValue, PutSecretValue, SecretText, SecretValue,
     UpdateSecretVersionStage, written,
@@ -121,8 +121,18 @@ async fn current(api: &Api, event: &Event) -> Result<SecretValue, RotatorError> 
     }
 }
 
-async fn random_password(api: &Api, rules: &GetRandomPassword) -> Result<SecretText, RotatorError> {
-    let answer = patiently(|| api.random_password(rules)).await;
+async fn random_password(api: &Api, rules: &PasswordRules) -> Result<SecretText, RotatorError> {
+    let request = GetRandomPassword {
+        password_length: rules.length,
+        exclude_characters: rules.exclude_characters.clone(),
+        exclude_lowercase: rules.exclude_lowercase,
+        exclude_uppercase: rules.exclude_uppercase,
+        exclude_numbers: rules.exclude_numbers,
+        exclude_punctuation: rules.exclude_punctuation,
+        include_space: rules.include_space,
+        require_each_included_type: rules.require_each_included_type,
+    };
+    let answer = patiently(|| api.random_password(&request)).await;
     answer.map(|answer| answer.random_password).map_err(failed("no password can be generated"))
 }
 
@@ -133,21 +143,23 @@ enum Made {
 }
 
 async fn symmetric_key(length: usize, encoding: KeyEncoding) -> Result<Made, RotatorError> {
-    let mut key = Zeroizing::new(vec![0u8; length]);
-    let mut source = tokio::fs::File::open("/dev/urandom").await.map_err(RotatorError::Random)?;
-    source.read_exact(&mut key).await.map_err(RotatorError::Random)?;
-    Ok(match encoding {
-        KeyEncoding::Raw => Made::Binary(SecretText::new(STANDARD.encode(&*key))),
-        KeyEncoding::Base64 => Made::Text(SecretText::new(STANDARD.encode(&*key))),
-        KeyEncoding::Hex => {
-            let mut text = String::with_capacity(length * 2);
-            for byte in key.iter() {
-                for nibble in [byte >> 4, byte & 15] {
-                    text.push(char::from(b"0123456789abcdef"[usize::from(nibble)]));
-                }
-            }
-            Made::Text(SecretText::new(text))
+    /// Bytes that the kernel made, given out once.
+    struct Drawn(Zeroizing<Vec<u8>>);
+    impl Randomness for Drawn {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            let rest = self.0.len() - bytes.len();
+            bytes.copy_from_slice(&self.0[rest..]);
+            self.0.truncate(rest);
         }
+    }
+    let mut drawn = Drawn(Zeroizing::new(vec![0; length]));
+    let mut source = tokio::fs::File::open("/dev/urandom").await.map_err(RotatorError::Random)?;
+    source.read_exact(&mut drawn.0).await.map_err(RotatorError::Random)?;
+    let key = draw_key(length, encoding.into(), &mut drawn).map_err(RotatorError::Key)?;
+    let bytes = key.bytes.expose();
+    Ok(match (key.kind, std::str::from_utf8(bytes)) {
+        (ValueKind::String, Ok(text)) => Made::Text(SecretText::new(text.to_owned())),
+        _ => Made::Binary(SecretText::new(STANDARD.encode(bytes))),
     })
 }
 

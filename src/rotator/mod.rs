@@ -6,7 +6,6 @@ mod event;
 mod generate;
 mod relay;
 mod report;
-mod rules;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +13,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::rotation::Step;
+use crate::rotation::{Rules, Step};
 use crate::wire::aws::{Api, CallError, Credential};
-
-pub use rules::{KeyEncoding, Rules};
 
 /// The first try and its repetitions, each twice as long after the last: 1 + 2 + 4 + 8 + 16 seconds.
 const TRIES: u32 = 6;
@@ -104,6 +101,8 @@ pub enum RotatorError {
     NoKey(String),
     #[error("the new value is not what createSecret makes: {0}")]
     BadPending(&'static str),
+    #[error(transparent)]
+    Key(crate::secret::symmetric::KeyBytesError),
     #[error("random bytes cannot be had")]
     Random(#[source] std::io::Error),
     #[error("all steps ended well, but AWSCURRENT is not on version {0}: finishSecret must move it")]

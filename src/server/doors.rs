@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::may_project::Asking;
@@ -54,18 +55,19 @@ pub async fn health(
     Ok(run(door, bounded(warp::service(routes), HEALTH_BODY), stop))
 }
 
-/// Everything that only the leader serves.
+/// Everything that only the leader serves. Gives what pods are to trust, as it is now.
 pub(super) async fn open(
     ground: &Ground,
     tasks: &mut Tasks,
     keeper: &Arc<Keeper>,
     rights: Arc<dyn Rights>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<watch::Receiver<Arc<str>>> {
     let Ground { args, client, clock, readiness, .. } = ground;
     let certificates = Certificates::new();
     let component = readiness.component("trust");
     let trust =
         Trust::new(client.clone(), settings(args), Arc::clone(clock), Arc::clone(&certificates), component);
+    let bundle = trust.bundle();
     tasks.spawn("trust", trust.run(tasks.stop()));
 
     let asking = Arc::new(Asking { keeper: Arc::clone(keeper), rights });
@@ -98,7 +100,7 @@ pub(super) async fn open(
         run(door, service, stop).await;
         streams.drained().await;
     });
-    Ok(())
+    Ok(bundle)
 }
 
 async fn http(

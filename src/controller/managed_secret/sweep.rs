@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ListParams;
@@ -27,6 +28,8 @@ use crate::secret::{Arn, Name, Origin, SecretId};
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// After a look that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Deletions within this time count as one.
+const AT_ONCE: SignedDuration = SignedDuration::from_mins(10);
 const PAGE: usize = 500;
 
 /// Knows where the secrets were made: recorded beside them, so that it is lost only with them.
@@ -74,7 +77,7 @@ async fn sweep(context: &Context) -> Result<(), SweepError> {
     let purged = context.ports.keeper.purge_due().await?;
     metrics::counter!("tidelock_secrets_purged_total").increment(purged.len() as u64);
     // The secrets are read first: whoever made one had its resource at that time, and so both looks come after.
-    let kept = inventory(context).await?;
+    let (kept, recent) = inventory(context).await?;
     let first = look(context).await?;
     let recorded = context.ports.anchor.recorded().await?;
     if kept.iter().all(|secret| first.resources.contains(&secret.key)) {
@@ -85,7 +88,7 @@ async fn sweep(context: &Context) -> Result<(), SweepError> {
     let second = look(context).await?;
     let approved = approval::read(context).await;
     let is_approved = |arns: &[Arn]| approved.as_deref() == Some(approval::token(arns).as_str());
-    let verdict = vanished::judge(&kept, [&first, &second], &recorded, &is_approved);
+    let verdict = vanished::judge(&kept, &recent, [&first, &second], &recorded, &is_approved);
     for arn in &verdict.delete {
         schedule(context, arn, &kept).await?;
     }
@@ -109,8 +112,11 @@ async fn settle(context: &Context, recorded: &Place, now: &Place) -> Result<(), 
     Ok(())
 }
 
-/// The secrets that ManagedSecrets made and that are not on their way out; counts those that are, with who uses them.
-async fn inventory(context: &Context) -> Result<Vec<Kept>, SweepError> {
+/// The secrets that ManagedSecrets made: those that stay, and those scheduled for deletion a short while ago. Counts
+/// all that are on their way out, with who uses them.
+async fn inventory(context: &Context) -> Result<(Vec<Kept>, Vec<Kept>), SweepError> {
+    let now = context.ports.clock.now();
+    let mut recent = Vec::new();
     let (mut kept, mut after, mut deleted, mut consumers) = (Vec::new(), None::<Name>, 0_u32, 0_usize);
     loop {
         let page = context.ports.keeper.inventory(after.as_ref(), PAGE).await?;
@@ -121,18 +127,25 @@ async fn inventory(context: &Context) -> Result<Vec<Kept>, SweepError> {
                 deleted += 1;
                 let of = context.ports.keeper.consumers(&record.arn).await;
                 consumers += of.map_or(0, |consumers| consumers.total);
-            } else if let Origin::CustomResource { namespace, name, namespace_uid, .. } = &record.origin {
-                kept.push(Kept {
-                    arn: record.arn.clone(),
-                    key: (namespace.clone(), name.clone()),
-                    namespace_uid: namespace_uid.clone(),
-                });
+            }
+            let Origin::CustomResource { namespace, name, namespace_uid, .. } = &record.origin else {
+                continue;
+            };
+            let secret = Kept {
+                arn: record.arn.clone(),
+                key: (namespace.clone(), name.clone()),
+                namespace_uid: namespace_uid.clone(),
+            };
+            match &record.deletion {
+                None => kept.push(secret),
+                Some(deletion) if now.duration_since(deletion.requested_at) < AT_ONCE => recent.push(secret),
+                Some(_) => {}
             }
         }
     }
     metrics::gauge!("tidelock_secrets_scheduled_for_deletion").set(f64::from(deleted));
     metrics::gauge!("tidelock_consumers_of_deleted_secrets").set(consumers as f64);
-    Ok(kept)
+    Ok((kept, recent))
 }
 
 /// One complete look at the cluster, not from a cache.

@@ -53,9 +53,11 @@ pub struct Held {
     pub arns: Vec<Arn>,
 }
 
-/// `approved` are the secrets whose deletion a person has agreed to.
+/// `recent` are the secrets that were scheduled for deletion a short while ago: who deletes one after the other deletes
+/// as many. `approved` tells whether a person has agreed to the deletion of these.
 pub fn judge(
     kept: &[Kept],
+    recent: &[Kept],
     looks: [&Listing; 2],
     recorded: &Place,
     approved: &dyn Fn(&[Arn]) -> bool,
@@ -80,11 +82,14 @@ pub fn judge(
             .collect::<BTreeSet<_>>()
             .len()
     };
-    let namespaces_gone = namespaces(&mut with_namespace.iter().copied());
-    let namespaces_all = namespaces(&mut kept.iter());
+    let (recent_with_namespace, recent_alone): (Vec<&Kept>, Vec<&Kept>) =
+        recent.iter().partition(|secret| looks.iter().all(|look| namespace_is_gone(look, secret)));
+    let namespaces_gone = namespaces(&mut with_namespace.iter().chain(&recent_with_namespace).copied());
+    let namespaces_all = namespaces(&mut kept.iter().chain(recent));
+    let alone_gone = alone.len() + recent_alone.len();
     let groups = [
         (with_namespace, namespaces_gone, namespaces_all, "namespaces with ManagedSecrets"),
-        (alone.clone(), alone.len(), kept.len(), "ManagedSecrets"),
+        (alone, alone_gone, kept.len() + recent.len(), "ManagedSecrets"),
     ];
     let mut waiting: Vec<Arn> = Vec::new();
     let mut whys = Vec::new();
@@ -92,7 +97,10 @@ pub fn judge(
         let arns = group.into_iter().map(|secret| secret.arn.clone());
         if gone > unquestioned(all) {
             waiting.extend(arns);
-            whys.push(format!("{gone} of {all} {what} vanished at once, at most {} may", unquestioned(all)));
+            whys.push(format!(
+                "{gone} of {all} {what} vanished within minutes, at most {} may",
+                unquestioned(all)
+            ));
         } else {
             verdict.delete.extend(arns);
         }

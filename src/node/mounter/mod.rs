@@ -75,8 +75,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Serv
         };
         let mounts = Arc::clone(&mounts);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = stream.into_std().and_then(|stream| serve(stream, config.agent_uid, &mounts))
-            {
+            if let Err(error) = serve(stream, config.agent_uid, &mounts) {
                 tracing::warn!(%error, "a request of the agent was not answered");
             }
             drop(place);
@@ -96,11 +95,13 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// One connection: who is it, what does he want, do it, say so.
-fn serve(mut stream: UnixStream, agent_uid: u32, mounts: &Mutex<Mounts>) -> io::Result<()> {
+fn serve(stream: tokio::net::UnixStream, agent_uid: u32, mounts: &Mutex<Mounts>) -> io::Result<()> {
+    // Not by rustix: it takes no process id for 0, and that is what a caller in another container has here.
+    let peer = stream.peer_cred()?.uid();
+    let mut stream: UnixStream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
     if peer != agent_uid {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,

@@ -41,7 +41,7 @@ fn look(secrets: &[Kept], namespaces: &[&str]) -> Listing {
 }
 
 fn check(all: &[Kept], looks: [&Listing; 2], deleted: usize, held: usize) {
-    let verdict = judge(all, looks, &place(), &|_| false);
+    let verdict = judge(all, &[], looks, &place(), &|_| false);
     let found = (verdict.delete.len(), verdict.held.as_ref().map_or(0, |held| held.arns.len()));
     assert_eq!(found, (deleted, held), "{verdict:?}");
 }
@@ -102,12 +102,12 @@ fn at_another_place_everything_is_held_until_somebody_approves() {
             ..look(&all[..2], &["shop"])
         };
         check(&all, [&now, &now], 0, 1);
-        let verdict = judge(&all, [&now, &now], &place(), &|arns| arns.len() == 1);
+        let verdict = judge(&all, &[], [&now, &now], &place(), &|arns| arns.len() == 1);
         assert_eq!((verdict.delete.len(), verdict.held), (1, None));
     }
     // Before the first record every place is the right one.
     let now = look(&all[..2], &["shop"]);
-    let verdict = judge(&all, [&now, &now], &Place::default(), &|_| false);
+    let verdict = judge(&all, &[], [&now, &now], &Place::default(), &|_| false);
     assert_eq!((verdict.delete.len(), verdict.held), (1, None));
 }
 
@@ -115,7 +115,18 @@ fn at_another_place_everything_is_held_until_somebody_approves() {
 fn what_is_approved_is_deleted_and_only_that() {
     let all = kept("shop", 30);
     let now = look(&[], &["shop"]);
-    let verdict = judge(&all, [&now, &now], &place(), &|arns| arns.len() == 30);
+    let verdict = judge(&all, &[], [&now, &now], &place(), &|arns| arns.len() == 30);
     assert_eq!((verdict.delete.len(), verdict.held), (30, None));
     check(&all, [&now, &now], 0, 30);
+}
+
+#[test]
+fn deletions_one_after_the_other_count_together() {
+    let all = kept("shop", 14);
+    let (earlier, left) = all.split_at(6);
+    let now = look(&[], &["shop"]);
+    let verdict = judge(left, earlier, [&now, &now], &place(), &|_| false);
+    assert_eq!((verdict.delete.len(), verdict.held.map(|held| held.arns.len())), (0, Some(8)));
+    let verdict = judge(&left[..4], earlier, [&now, &now], &place(), &|_| false);
+    assert_eq!((verdict.delete.len(), verdict.held), (4, None));
 }

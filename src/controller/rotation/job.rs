@@ -1,0 +1,238 @@
+//! The Job of one attempt: schedule and attempt in, Job out. Needs no client and cannot fail. Must not put a value, a
+//! key or a token into an object: the Job names a secret and a version, and its pod's own token does the rest.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Capabilities, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::containers;
+use crate::cluster::{ATTEMPT_LABEL, ROTATION_LABEL};
+use crate::crd::JobRotator;
+use crate::rotation::{Rules, Step, job_name, rotation_label};
+
+pub const ARN_ANNOTATION: &str = "tidelock.dev/arn";
+pub const VERSION_ANNOTATION: &str = "tidelock.dev/version-id";
+pub const SCHEDULE_ANNOTATION: &str = "tidelock.dev/schedule";
+/// The leadership that made the Job.
+pub const EPOCH_ANNOTATION: &str = "tidelock.dev/epoch";
+/// Public: the certificates that the server's descends from.
+pub const CA_ANNOTATION: &str = "tidelock.dev/ca";
+const EVENT_ANNOTATION_PREFIX: &str = "tidelock.dev/event-";
+
+/// One attempt that takes longer has failed.
+const ATTEMPT_SECONDS_MAX: i64 = 15 * 60;
+/// Finished Jobs are removed by the history's limit; this is for those whose schedule is gone.
+const KEPT_SECONDS: i32 = 24 * 3600;
+/// Nobody's user in particular, as in the image.
+const USER: i64 = 65_532;
+
+/// What all rotation Jobs of an installation share.
+#[derive(Clone, Debug)]
+pub struct JobSettings {
+    /// Our own image.
+    pub image: String,
+    pub image_pull_policy: Option<String>,
+    pub image_pull_secrets: Vec<String>,
+    /// Where built-in rotators run: no tenant creates or executes pods there.
+    pub namespace: String,
+    /// Their ServiceAccount there; it has no rights.
+    pub service_account: String,
+    /// The AWS API, as pods reach it.
+    pub server_url: String,
+    /// `<installation>/api`.
+    pub audience: String,
+    /// The admission policies, each with a binding of its name, without which the server makes no Job for an author.
+    pub guards: Vec<String>,
+    pub region: String,
+}
+
+/// One attempt at one rotation.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    pub schedule_namespace: &'a str,
+    pub schedule_name: &'a str,
+    pub schedule_uid: &'a str,
+    pub arn: &'a str,
+    pub version_id: &'a str,
+    pub number: u32,
+    pub epoch: u64,
+    /// PEM.
+    pub ca: &'a str,
+}
+
+/// What does the steps.
+#[derive(Clone, Debug)]
+pub enum Work<'a> {
+    Generate(&'a Rules),
+    Job(&'a JobRotator),
+}
+
+impl Work<'_> {
+    /// Where the Job runs and as whom.
+    pub fn place<'s>(&'s self, settings: &'s JobSettings, attempt: &Attempt<'s>) -> (&'s str, &'s str) {
+        match self {
+            Self::Generate(_) => (&settings.namespace, &settings.service_account),
+            Self::Job(job) => {
+                (attempt.schedule_namespace, job.service_account_name.as_deref().unwrap_or("default"))
+            }
+        }
+    }
+}
+
+pub fn build(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>) -> Job {
+    let (namespace, service_account) = work.place(settings, attempt);
+    let labels = BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), "tidelock".to_owned()),
+        (ROTATION_LABEL.to_owned(), rotation_label(attempt.schedule_name, attempt.arn)),
+        (ATTEMPT_LABEL.to_owned(), attempt.number.to_string()),
+    ]);
+    let metadata = ObjectMeta {
+        name: Some(job_name(attempt.schedule_name, attempt.arn, attempt.version_id, attempt.number)),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(labels.clone()),
+        annotations: Some(annotations(attempt)),
+        owner_references: owner(attempt, namespace).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let mut pod_annotations = annotations(attempt);
+    pod_annotations.insert(CA_ANNOTATION.to_owned(), attempt.ca.to_owned());
+    pod_annotations.extend(Step::ALL.map(|step| (event_annotation(step), event(attempt, step))));
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(pod_annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(settings, attempt, work, service_account)),
+    };
+    let spec = JobSpec {
+        // Another attempt is another Job, which the journal knows.
+        backoff_limit: Some(0),
+        completions: Some(1),
+        parallelism: Some(1),
+        active_deadline_seconds: Some(ATTEMPT_SECONDS_MAX),
+        ttl_seconds_after_finished: Some(KEPT_SECONDS),
+        template,
+        ..JobSpec::default()
+    };
+    Job { metadata, spec: Some(spec), status: None }
+}
+
+/// The annotation that carries the event of a step into its file.
+pub(super) fn event_annotation(step: Step) -> String {
+    format!("{EVENT_ANNOTATION_PREFIX}{}", step.as_str())
+}
+
+fn annotations(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
+    let schedule = format!("{}/{}", attempt.schedule_namespace, attempt.schedule_name);
+    BTreeMap::from([
+        (ARN_ANNOTATION.to_owned(), attempt.arn.to_owned()),
+        (VERSION_ANNOTATION.to_owned(), attempt.version_id.to_owned()),
+        (SCHEDULE_ANNOTATION.to_owned(), schedule),
+        (EPOCH_ANNOTATION.to_owned(), attempt.epoch.to_string()),
+    ])
+}
+
+/// AWS's event of a rotation step.
+fn event(attempt: &Attempt<'_>, step: Step) -> String {
+    serde_json::json!({
+        "Step": step.as_str(),
+        "SecretId": attempt.arn,
+        "ClientRequestToken": attempt.version_id,
+    })
+    .to_string()
+}
+
+/// A Job beside its schedule goes with it; one in another namespace cannot be owned across, and has its TTL.
+fn owner(attempt: &Attempt<'_>, namespace: &str) -> Option<OwnerReference> {
+    (namespace == attempt.schedule_namespace).then(|| OwnerReference {
+        api_version: format!("{}/{}", crate::crd::GROUP, crate::crd::VERSION),
+        kind: "RotationSchedule".to_owned(),
+        name: attempt.schedule_name.to_owned(),
+        uid: attempt.schedule_uid.to_owned(),
+        controller: Some(true),
+        // Would ask for rights on the schedule's finalizers, and no deletion has to wait for a Job.
+        block_owner_deletion: None,
+    })
+}
+
+fn pod(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>, service_account: &str) -> PodSpec {
+    let job = match work {
+        Work::Generate(_) => None,
+        Work::Job(job) => Some(*job),
+    };
+    let mut init_containers = vec![containers::relay(settings, attempt)];
+    init_containers.extend(Step::ALL.map(|step| containers::step(settings, work, step)));
+    PodSpec {
+        service_account_name: Some(service_account.to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        restart_policy: Some("Never".to_owned()),
+        termination_grace_period_seconds: Some(10),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            // Also for the user's image: most name no user, and would be refused as root.
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        init_containers: Some(init_containers),
+        containers: vec![containers::report(settings)],
+        volumes: Some(containers::volumes(settings, job)),
+        image_pull_secrets: pull_secrets(settings),
+        node_selector: job.and_then(|job| job.node_selector.clone()),
+        tolerations: job.and_then(tolerations),
+        ..PodSpec::default()
+    }
+}
+
+fn pull_secrets(settings: &JobSettings) -> Option<Vec<k8s_openapi::api::core::v1::LocalObjectReference>> {
+    let secrets: Vec<_> = settings
+        .image_pull_secrets
+        .iter()
+        .map(|name| k8s_openapi::api::core::v1::LocalObjectReference { name: name.clone() })
+        .collect();
+    (!secrets.is_empty()).then_some(secrets)
+}
+
+fn tolerations(job: &JobRotator) -> Option<Vec<Toleration>> {
+    let tolerations = job.tolerations.as_ref()?.iter().map(|toleration| Toleration {
+        key: toleration.key.clone(),
+        operator: toleration.operator.clone(),
+        value: toleration.value.clone(),
+        effect: toleration.effect.clone(),
+        toleration_seconds: toleration.toleration_seconds,
+    });
+    Some(tolerations.collect())
+}
+
+/// What Pod Security's profile `restricted` asks of each container.
+pub(super) fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            ..SeccompProfile::default()
+        }),
+        ..SecurityContext::default()
+    }
+}
+
+/// For the containers whose image is ours.
+pub(super) fn restricted_ours() -> SecurityContext {
+    SecurityContext { read_only_root_filesystem: Some(true), ..restricted() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The loop over RotationSchedules: observe, decide (`rotation::decide`), apply, report. Must not decide by itself, and
+//! must not touch values: its Jobs do, with rights of their own.
+
+mod apply;
+mod containers;
+mod job;
+mod observe;
+mod pods;
+mod spec;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use tokio_util::sync::CancellationToken;
+
+pub use job::JobSettings;
+
+use super::guard::Guard;
+use crate::clock::Clock;
+use crate::cluster::{EventKind, EventSender, ROTATION_LABEL};
+use crate::crd::{ManagedSecret, RotationSchedule, RotationScheduleStatus};
+use crate::keeper::{Keeper, KeeperError};
+use crate::rotation::{Plan, decide};
+
+/// All of the server's writes to objects carry this name.
+const FIELD_MANAGER: &str = "tidelock";
+/// One reconcile may begin a rotation and start its Job at once; more than these are another reconcile.
+const PLANS_MAX: usize = 4;
+/// Watches bring what changes; this is for what they cannot: a node's silence, a change in the store.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const LOOK_AGAIN_WHILE_ROTATING: Duration = Duration::from_secs(15);
+const LOOK_AGAIN_AFTER_ERROR: Duration = Duration::from_secs(5);
+const RECONCILES_MAX: u16 = 8;
+
+/// What the loop works with.
+#[derive(Clone)]
+pub struct RotationPorts {
+    pub client: Client,
+    pub keeper: Arc<Keeper>,
+    pub clock: Arc<dyn Clock>,
+    pub events: EventSender,
+    pub settings: JobSettings,
+    /// The certificates (PEM) that the server's descends from, as they are now; empty before the first are made.
+    pub ca: tokio::sync::watch::Receiver<Arc<str>>,
+    /// The leadership that acts.
+    pub epoch: u64,
+}
+
+struct RotationContext {
+    client: Client,
+    keeper: Arc<Keeper>,
+    clock: Arc<dyn Clock>,
+    events: EventSender,
+    settings: JobSettings,
+    ca: tokio::sync::watch::Receiver<Arc<str>>,
+    epoch: u64,
+    /// Of `settings.guards`, in that order.
+    guards: Vec<Guard>,
+    schedules: Store<RotationSchedule>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    #[error("the API server refused or did not answer")]
+    Cluster(#[from] kube::Error),
+    #[error("the secret's rotation could not be read or written")]
+    Keeper(#[from] KeeperError),
+    #[error("the server's certificates are not made yet")]
+    NoTrustYet,
+    #[error(
+        "the server may not create Jobs in namespace {0}: bind the ClusterRole tidelock-job-creator of the chart to \
+         its ServiceAccount there"
+    )]
+    MayNotCreateJobs(String),
+    #[error("the Job {0} was refused: {1}")]
+    JobRefused(String, String),
+    #[error("the Job {0} has the name of this attempt, but is not ours: delete it")]
+    ForeignJob(String),
+}
+
+impl ReconcileError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Cluster(_) => "ClusterUnavailable",
+            Self::Keeper(error) => error.reason(),
+            Self::NoTrustYet => "NoTrustYet",
+            Self::MayNotCreateJobs(_) => "MayNotCreateJobs",
+            Self::JobRefused(..) => "JobRefused",
+            Self::ForeignJob(_) => "ForeignJob",
+        }
+    }
+}
+
+impl ReconcileError {
+    /// Whether it stays so until somebody who sees the event does something.
+    fn is_for_people(&self) -> bool {
+        matches!(self, Self::MayNotCreateJobs(_) | Self::JobRefused(..) | Self::ForeignJob(_))
+    }
+}
+
+/// Runs the loop until `shutdown`; a reconcile under way is finished first.
+pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
+    let RotationPorts { client, keeper, clock, events, settings, ca, epoch } = ports;
+    let ours = watcher::Config::default().labels(ROTATION_LABEL);
+    let controller =
+        Controller::new(Api::<RotationSchedule>::all(client.clone()), watcher::Config::default());
+    let schedules = controller.store();
+    let of_secret = {
+        let schedules = schedules.clone();
+        move |secret: ManagedSecret| schedules_of(&secret, &schedules)
+    };
+    let guards = settings.guards.iter().map(|name| Guard::new(client.clone(), name.clone())).collect();
+    let ctx = RotationContext {
+        client: client.clone(),
+        keeper,
+        clock,
+        events,
+        settings,
+        ca,
+        epoch,
+        guards,
+        schedules,
+    };
+    controller
+        .with_config(ControllerConfig::default().concurrency(RECONCILES_MAX))
+        .watches(Api::<ManagedSecret>::all(client.clone()), watcher::Config::default(), of_secret)
+        .watches(Api::<Job>::all(client.clone()), ours.clone(), |job: Job| schedule_of(&job))
+        .watches(Api::<Pod>::all(client), ours, |pod: Pod| schedule_of(&pod))
+        .graceful_shutdown_on(async move { shutdown.cancelled().await })
+        .run(reconcile, on_error, Arc::new(ctx))
+        .for_each(|_| async {})
+        .await;
+}
+
+async fn reconcile(
+    object: Arc<RotationSchedule>,
+    ctx: Arc<RotationContext>,
+) -> Result<Action, ReconcileError> {
+    if object.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let (status, again) = settle(&ctx, &object).await?;
+    status::report(&ctx, &object, status).await?;
+    Ok(Action::requeue(again))
+}
+
+/// Observes and acts until what is seen asks for nothing more now. Says what to report, and when to look again.
+async fn settle(
+    ctx: &RotationContext,
+    object: &RotationSchedule,
+) -> Result<(RotationScheduleStatus, Duration), ReconcileError> {
+    let mut plans = 0;
+    loop {
+        let seen = match observe::observe(ctx, object).await? {
+            Ok(seen) => seen,
+            Err(unfit) => return Ok((status::unfit(object, &unfit, ctx.clock.now()), LOOK_AGAIN)),
+        };
+        apply::tidy_up(ctx, &seen).await?;
+        let now = ctx.clock.now();
+        let plan = decide(&seen.observed(), now);
+        apply::apply(ctx, object, &seen, plan).await?;
+        plans += 1;
+        let waits = waits(plan);
+        if waits || plans == PLANS_MAX {
+            let again = if waits { look_again(plan, now) } else { Duration::ZERO };
+            return Ok((status::fit(object, &seen, plan, now), again));
+        }
+    }
+}
+
+/// Whether the plan changed nothing that the next decision would see.
+fn waits(plan: Plan) -> bool {
+    match plan {
+        Plan::Nothing { .. } | Plan::Wait { .. } | Plan::RetryAt { .. } | Plan::WaitingForNode => true,
+        Plan::Begin { .. }
+        | Plan::Resume { .. }
+        | Plan::StartJob { .. }
+        | Plan::AttemptFailed { .. }
+        | Plan::Succeed
+        | Plan::Abandon => false,
+    }
+}
+
+fn look_again(plan: Plan, now: Timestamp) -> Duration {
+    let until = |at: Timestamp| {
+        let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+        // A moment later than asked, so that the decision does not wait for the last millisecond again.
+        wait.saturating_add(Duration::from_millis(100)).min(LOOK_AGAIN)
+    };
+    match plan {
+        Plan::Nothing { until: Some(at) } | Plan::RetryAt { at } => until(at),
+        Plan::Wait { .. } | Plan::WaitingForNode => LOOK_AGAIN_WHILE_ROTATING,
+        _ => LOOK_AGAIN,
+    }
+}
+
+fn on_error(object: Arc<RotationSchedule>, error: &ReconcileError, ctx: Arc<RotationContext>) -> Action {
+    let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref());
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(namespace, name, reason = error.reason(), %error, cause, "a reconcile failed");
+    metrics::counter!("tidelock_reconcile_failures_total", "kind" => "RotationSchedule").increment(1);
+    if error.is_for_people() {
+        ctx.events.send(
+            object.object_ref(&()),
+            EventKind::Warning,
+            error.reason(),
+            "Rotate",
+            error.to_string(),
+        );
+    }
+    Action::requeue(LOOK_AGAIN_AFTER_ERROR)
+}
+
+fn schedules_of(
+    secret: &ManagedSecret,
+    schedules: &Store<RotationSchedule>,
+) -> Vec<ObjectRef<RotationSchedule>> {
+    let of_secret = schedules.state().into_iter().filter(|schedule| {
+        schedule.metadata.namespace == secret.metadata.namespace
+            && Some(schedule.spec.secret.as_str()) == secret.metadata.name.as_deref()
+    });
+    of_secret.map(|schedule| ObjectRef::from_obj(schedule.as_ref())).collect()
+}
+
+/// A Job or pod says in an annotation whose it is: some run in a namespace of their own. Whoever forges it causes a
+/// reconcile, no more.
+fn schedule_of<K: Resource>(object: &K) -> Option<ObjectRef<RotationSchedule>> {
+    let annotations = object.meta().annotations.as_ref()?;
+    let (namespace, name) = annotations.get(job::SCHEDULE_ANNOTATION)?.split_once('/')?;
+    Some(ObjectRef::new(name).within(namespace))
+}

@@ -1,0 +1,289 @@
+//! Rotate: the journal of a secret's rotation. It begins with an empty AWSPENDING version in one transaction, names the
+//! Job of each attempt, counts failures, and ends as succeeded, failed or abandoned.
+//! Must not decide what comes next (`rotation` does), nor make a value: the Job's pod puts it, under a right that lasts
+//! while its Job is the journal's newest.
+//!
+//! `attempt` in the journal is the number of the attempt that is under way or comes next; its Job, once there is one,
+//! stands in `jobs` under that number. So a failed attempt loses its rights in the transaction that counts it.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Keeper, KeeperError, What, settle};
+use crate::access::{Operation, Principal};
+use crate::rotation::{Pending, Step};
+use crate::secret::{Arn, Name, Stage, ValueKind, VersionId};
+use crate::store::{
+    Change, Expected, JobRecord, RotationRecord, RotationState, SecretRecord, StoreError, VersionRecord,
+};
+
+/// A secret as far as its rotation goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotationView {
+    pub arn: Arn,
+    pub name: Name,
+    /// Whether there is a current value to start from, and no deletion is scheduled.
+    pub rotatable: bool,
+    /// When a rotation last moved AWSCURRENT, or a value written by hand took a rotation's place.
+    pub last_rotation: Option<Timestamp>,
+    pub journal: Option<RotationRecord>,
+    /// Where the journal's version stands, while the rotation has not ended or can be resumed.
+    pub pending: Option<Pending>,
+}
+
+/// How an attempt failed: reason word and sentence. Never text of a rotator's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptFailure {
+    pub attempt: u32,
+    pub reason: &'static str,
+    pub message: String,
+    /// No retry is left.
+    pub gives_up: bool,
+}
+
+impl Keeper {
+    /// What a decision about this secret's rotation rests on.
+    pub async fn rotation(&self, arn: &Arn) -> Result<RotationView, KeeperError> {
+        let record = self.rotated_secret(arn).await?;
+        let journal = self.ports.store.rotation(arn).await?;
+        let pending = match &journal {
+            Some(journal) if is_open(journal) => Some(self.pending(&record, journal).await?),
+            _ => None,
+        };
+        let abandoned = journal.as_ref().filter(|journal| journal.state == RotationState::Abandoned);
+        let last_rotation = record.rotated_at.max(abandoned.and_then(|journal| journal.ended_at));
+        let rotatable = record.deletion.is_none() && record.stages.contains_key(&Stage::current());
+        Ok(RotationView { arn: record.arn, name: record.name, rotatable, last_rotation, journal, pending })
+    }
+
+    /// Journal entry and empty AWSPENDING version under a fresh token, in one transaction. `answers` is the request
+    /// that this rotation answers; an earlier answer is kept.
+    pub async fn begin_rotation(
+        &self,
+        arn: &Arn,
+        answers: Option<&str>,
+    ) -> Result<RotationRecord, KeeperError> {
+        let version = VersionId::from(Uuid::new_v4());
+        settle(|| self.begin_rotation_once(arn, answers, &version)).await
+    }
+
+    async fn begin_rotation_once(
+        &self,
+        arn: &Arn,
+        answers: Option<&str>,
+        version: &VersionId,
+    ) -> Result<RotationRecord, KeeperError> {
+        let mut record = self.rotated_secret(arn).await?;
+        if record.deletion.is_some() {
+            return Err(KeeperError::MarkedForDeletion);
+        }
+        let before = self.ports.store.rotation(arn).await?;
+        if before.as_ref().is_some_and(is_open) {
+            let says = "A previous rotation isn't complete. That rotation will be reattempted.";
+            return Err(KeeperError::InvalidRequest(says.to_owned()));
+        }
+        let expected = before.as_ref().map_or(Expected::Absent, |before| Expected::Revision(before.revision));
+        let (jobs, handled) =
+            before.map_or_else(Default::default, |before| (before.jobs, before.handled_trigger));
+        // Pods of earlier rotations count as well; their numbers are not given out again while they may live.
+        let jobs: Vec<JobRecord> = jobs.into_iter().filter(|job| !job.gone).collect();
+        let now = self.now();
+        let journal = RotationRecord {
+            arn: arn.clone(),
+            version: version.clone(),
+            state: RotationState::Running,
+            step: None,
+            attempt: jobs.iter().map(|job| job.attempt).max().unwrap_or(0) + 1,
+            failures: 0,
+            jobs,
+            begun_at: now,
+            ended_at: None,
+            failed_at: None,
+            failure: None,
+            handled_trigger: answers.map(str::to_owned).or(handled),
+            revision: 0,
+        };
+        let empty = VersionRecord {
+            arn: arn.clone(),
+            id: version.clone(),
+            created_at: now,
+            kind: ValueKind::String,
+            sealed: None,
+        };
+        record.stages.insert(Stage::pending(), version.clone());
+        record.rotation_enabled = Some(true);
+        record.changed_at = now;
+        let secret_expected = Expected::Revision(record.revision);
+        let audit = self.done(&Principal::Controller, Operation::Rotate, arn, Some(version));
+        let changes = vec![
+            Change::PutVersion(empty),
+            Change::PutSecret(record, secret_expected),
+            Change::PutRotation(journal.clone(), expected),
+        ];
+        self.commit(changes, vec![audit]).await?;
+        self.tell(arn, What::Stages);
+        Ok(journal)
+    }
+
+    /// The rotation that gave up, or waits out its backoff, gets all its retries back under the same token.
+    pub async fn resume_rotation(&self, arn: &Arn, answers: Option<&str>) -> Result<(), KeeperError> {
+        self.write_journal(arn, "resumed", |journal, _| {
+            journal.state = RotationState::Running;
+            journal.failures = 0;
+            journal.failed_at = None;
+            journal.ended_at = None;
+            if let Some(answers) = answers {
+                journal.handled_trigger = Some(answers.to_owned());
+            }
+        })
+        .await
+    }
+
+    /// The attempt's Job exists: from now on its pod has the rotation's rights.
+    pub async fn rotation_job_started(&self, arn: &Arn, job: &JobRecord) -> Result<(), KeeperError> {
+        self.write_journal(arn, "job started", |journal, _| {
+            journal.jobs.retain(|known| known.uid != job.uid && !known.gone);
+            journal.jobs.push(job.clone());
+            journal.step = None;
+        })
+        .await
+    }
+
+    /// The step that the attempt's pod is at.
+    pub async fn rotation_step_seen(&self, arn: &Arn, step: Step) -> Result<(), KeeperError> {
+        self.write_journal(arn, step.as_str(), |journal, _| journal.step = Some(step.as_str().to_owned()))
+            .await
+    }
+
+    /// Counts a failed attempt, once: a repetition for an attempt that was counted changes nothing.
+    pub async fn rotation_attempt_failed(
+        &self,
+        arn: &Arn,
+        failure: &AttemptFailure,
+    ) -> Result<(), KeeperError> {
+        self.write_journal(arn, failure.reason, |journal, now| {
+            if journal.attempt != failure.attempt {
+                return;
+            }
+            journal.attempt += 1;
+            journal.failures += 1;
+            journal.failed_at = Some(now);
+            journal.failure = Some((failure.reason.to_owned(), failure.message.clone()));
+            journal.step = None;
+            if failure.gives_up {
+                journal.state = RotationState::Failed;
+                journal.ended_at = Some(now);
+            }
+        })
+        .await
+    }
+
+    /// No pod of these Jobs, by UID, runs any more.
+    pub async fn rotation_pods_gone(&self, arn: &Arn, jobs: &[String]) -> Result<(), KeeperError> {
+        self.write_journal(arn, "pods gone", |journal, _| {
+            for job in &mut journal.jobs {
+                job.gone |= jobs.contains(&job.uid);
+            }
+        })
+        .await
+    }
+
+    /// AWSCURRENT is on the rotation's version. AWSPENDING stays on it, as AWS leaves it.
+    pub async fn rotation_succeeded(&self, arn: &Arn) -> Result<(), KeeperError> {
+        self.write_journal(arn, "succeeded", |journal, now| {
+            journal.state = RotationState::Succeeded;
+            journal.ended_at = Some(now);
+            journal.failure = None;
+            journal.step = None;
+        })
+        .await
+    }
+
+    /// A value that is not the rotation's own took its place: AWSPENDING leaves the rotation's version.
+    pub async fn abandon_rotation(&self, arn: &Arn) -> Result<(), KeeperError> {
+        settle(|| self.abandon_rotation_once(arn)).await
+    }
+
+    async fn abandon_rotation_once(&self, arn: &Arn) -> Result<(), KeeperError> {
+        let mut record = self.rotated_secret(arn).await?;
+        let Some(mut journal) = self.ports.store.rotation(arn).await?.filter(is_open) else { return Ok(()) };
+        let now = self.now();
+        let mut changes = Vec::new();
+        if record.stages.get(&Stage::pending()) == Some(&journal.version) {
+            record.stages.remove(&Stage::pending());
+            record.changed_at = now;
+            let expected = Expected::Revision(record.revision);
+            changes.push(Change::PutSecret(record, expected));
+        }
+        journal.state = RotationState::Abandoned;
+        journal.ended_at = Some(now);
+        journal.step = None;
+        let expected = Expected::Revision(journal.revision);
+        let audit = self.entry(
+            &Principal::Controller,
+            Operation::CancelRotation.verb(),
+            Some(arn),
+            Some(&journal.version),
+            "abandoned",
+        );
+        changes.push(Change::PutRotation(journal, expected));
+        self.commit(changes, vec![audit]).await?;
+        self.tell(arn, What::Stages);
+        Ok(())
+    }
+
+    /// One change of an open journal. Nothing is written when nothing changes.
+    async fn write_journal(
+        &self,
+        arn: &Arn,
+        outcome: &str,
+        change: impl Fn(&mut RotationRecord, Timestamp),
+    ) -> Result<(), KeeperError> {
+        settle(|| async {
+            let Some(before) = self.ports.store.rotation(arn).await? else {
+                return Err(KeeperError::NotFound);
+            };
+            let mut journal = before.clone();
+            change(&mut journal, self.now());
+            if journal == before {
+                return Ok(());
+            }
+            let expected = Expected::Revision(before.revision);
+            let verb = Operation::Rotate.verb();
+            let audit = self.entry(&Principal::Controller, verb, Some(arn), Some(&before.version), outcome);
+            self.commit(vec![Change::PutRotation(journal, expected)], vec![audit]).await
+        })
+        .await
+    }
+
+    async fn rotated_secret(&self, arn: &Arn) -> Result<SecretRecord, KeeperError> {
+        self.ports.store.secret(arn).await?.ok_or(KeeperError::NotFound)
+    }
+
+    async fn pending(&self, record: &SecretRecord, journal: &RotationRecord) -> Result<Pending, KeeperError> {
+        let at = |stage: Stage| record.stages.get(&stage);
+        if at(Stage::current()) == Some(&journal.version) {
+            return Ok(Pending::Promoted);
+        }
+        let versions = self.ports.store.versions(&record.arn).await?;
+        let known = |id: &VersionId| versions.iter().find(|version| version.id == *id);
+        let written_by_hand =
+            at(Stage::current()).and_then(known).is_some_and(|current| current.created_at > journal.begun_at);
+        if written_by_hand || at(Stage::pending()) != Some(&journal.version) {
+            return Ok(Pending::Overtaken);
+        }
+        match known(&journal.version) {
+            Some(version) if version.has_value => Ok(Pending::Written),
+            Some(_) => Ok(Pending::Empty),
+            None => Err(StoreError::Corrupt(format!("the rotation of {} has no version", record.arn)).into()),
+        }
+    }
+}
+
+/// Whether the rotation runs, or gave up and waits to be resumed.
+fn is_open(journal: &RotationRecord) -> bool {
+    matches!(journal.state, RotationState::Running | RotationState::Failed)
+}
+
+#[cfg(test)]
+mod tests;

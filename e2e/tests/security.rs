@@ -174,9 +174,12 @@ async fn a_rotation_s_pod_cannot_be_forged(shop: &Shop) {
 }
 
 async fn a_volume_cannot_be_written_to(shop: &Shop) {
-    let plant = ["ln", "-sfn", "/etc/passwd", "/run/tidelock/orders-db/..data"];
+    let plant = ["ln", "-s", "/etc/passwd", "/run/tidelock/orders-db/planted"];
     let planted = shop.cluster.exec(NAMESPACE, "app", None, &plant).await.unwrap();
     assert!(!planted.success && planted.stderr.contains("Read-only file system"), "{}", planted.stderr);
+    let swap = ["mv", "/run/tidelock/orders-db/..data", "/run/tidelock/orders-db/aside"];
+    let swapped = shop.cluster.exec(NAMESPACE, "app", None, &swap).await.unwrap();
+    assert!(!swapped.success && swapped.stderr.contains("Read-only file system"), "{}", swapped.stderr);
     let mut writable = shop.pod("writable", "orders-db", "orders-db", json!({}));
     writable["metadata"]["annotations"] = json!({});
     writable["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "login", "mountPath": "/login"}]);

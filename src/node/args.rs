@@ -30,7 +30,9 @@ pub struct NodeArgs {
     #[arg(long)]
     kubelet_csi_socket: Option<PathBuf>,
     /// The socket by which the driver is made known to kubelet: a file in kubelet's plugins_registry.
-    #[arg(long, default_value = "/registration/csi.tidelock.dev-reg.sock")]
+    // kubelet's client sends the socket's path as :authority, percent-encoded, which HTTP/2 servers refuse as a host.
+    // What stands before an @ may be encoded, so the name ends in @localhost.
+    #[arg(long, default_value = "/registration/csi.tidelock.dev@localhost")]
     registration_socket: PathBuf,
     /// Where manifests of mounts are kept: a directory of the host's /run. They hold no values.
     #[arg(long, default_value = "/run/tidelock/manifests")]

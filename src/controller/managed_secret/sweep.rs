@@ -28,6 +28,8 @@ use crate::secret::{Arn, Name, Origin, SecretId};
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// After a look that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// While somebody is asked: he waits for what follows from his answer.
+const ASKED_AGAIN: Duration = Duration::from_secs(10);
 /// Deletions within this time count as one.
 const AT_ONCE: SignedDuration = SignedDuration::from_mins(10);
 const PAGE: usize = 500;
@@ -64,7 +66,8 @@ pub(super) async fn run(context: Arc<Context>, look_again: Arc<Notify>, stop: Ca
             () = tokio::time::sleep(wait) => {}
         }
         wait = match sweep(&context).await {
-            Ok(()) => context.settings.relist_every,
+            Ok(true) => ASKED_AGAIN.min(context.settings.relist_every),
+            Ok(false) => context.settings.relist_every,
             Err(error) => {
                 tracing::warn!(%error, "secrets without a ManagedSecret could not be looked for");
                 TRY_AGAIN
@@ -73,7 +76,8 @@ pub(super) async fn run(context: Arc<Context>, look_again: Arc<Notify>, stop: Ca
     }
 }
 
-async fn sweep(context: &Context) -> Result<(), SweepError> {
+/// Tells whether deletions wait for somebody's answer.
+async fn sweep(context: &Context) -> Result<bool, SweepError> {
     let purged = context.ports.keeper.purge_due().await?;
     metrics::counter!("tidelock_secrets_purged_total").increment(purged.len() as u64);
     // The secrets are read first: whoever made one had its resource at that time, and so both looks come after.
@@ -82,7 +86,8 @@ async fn sweep(context: &Context) -> Result<(), SweepError> {
     let recorded = context.ports.anchor.recorded().await?;
     if kept.iter().all(|secret| first.resources.contains(&secret.key)) {
         approval::withdraw(context).await;
-        return settle(context, &recorded, &first.place).await;
+        settle(context, &recorded, &first.place).await?;
+        return Ok(false);
     }
     tokio::time::sleep(CONFIRM_AFTER).await;
     let second = look(context).await?;
@@ -101,7 +106,7 @@ async fn sweep(context: &Context) -> Result<(), SweepError> {
             settle(context, &recorded, &second.place).await?;
         }
     }
-    Ok(())
+    Ok(verdict.held.is_some())
 }
 
 /// Nothing is missing unanswered: from here on this is the place where the secrets live.

@@ -1,0 +1,144 @@
+//! A value that is mounted and rotated while everything logs at TRACE must be found nowhere but in the pod's files.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use tidelock_e2e::shop::{self, NAMESPACE, Shop};
+use tidelock_e2e::{Options, install};
+
+const PASSWORD: &str = "/run/tidelock/orders-db/password";
+const WHOLE: &str = "/run/tidelock/orders-db/value";
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The value in every dress that a leak could wear: raw, hex, escaped in JSON, Base64 at each of three offsets.
+fn dresses(value: &str) -> Vec<String> {
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let json = serde_json::to_string(value).unwrap();
+    let json_twice = serde_json::to_string(&json).unwrap();
+    let mut all = vec![
+        value.to_owned(),
+        hex.to_uppercase(),
+        hex,
+        json.trim_matches('"').to_owned(),
+        json_twice.trim_matches(['"', '\\']).to_owned(),
+    ];
+    for offset in 0..3 {
+        let inner = base64_at(value.as_bytes(), offset);
+        all.push(inner.replace('+', "-").replace('/', "_"));
+        all.push(inner);
+    }
+    all
+}
+
+/// Those characters of the Base64 of `bytes` behind `offset` other bytes that do not depend on their neighbours.
+fn base64_at(bytes: &[u8], offset: usize) -> String {
+    let mut padded = vec![0; offset];
+    padded.extend(bytes);
+    let whole = padded.len() / 3 * 3;
+    let text: String = padded[..whole]
+        .chunks(3)
+        .flat_map(|three| {
+            let bits = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
+            [18, 12, 6, 0].map(|shift| BASE64[(bits >> shift & 63) as usize] as char)
+        })
+        .collect();
+    // The first characters mix with what stood before.
+    text[if offset == 0 { 0 } else { 4 }..].to_owned()
+}
+
+/// The files under `place` in which one of the patterns stands.
+fn hunt(place: &Path, patterns: &Path) -> Vec<String> {
+    let output = Command::new("grep").args(["-rlaF", "-f"]).args([patterns, place]).output().unwrap();
+    // 2 says that a file went away or is a socket; what was found is printed all the same.
+    assert!(matches!(output.status.code(), Some(0..=2)), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_dress_is_recognised() {
+    // From a published encoder: `printf` of the value behind zero, one and two other bytes.
+    assert_eq!(base64_at(b"correct horse", 0), "Y29ycmVjdCBob3Jz");
+    assert_eq!(base64_at(b"correct horse", 1), "cnJlY3QgaG9y");
+    assert_eq!(base64_at(b"correct horse", 2), "b3JyZWN0IGhvcnNl");
+    assert_eq!(dresses("a\"b")[3], "a\\\"b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_is_nowhere_but_in_the_files_of_its_pod() {
+    let shop = Shop::open_with(Options::nodes(1), &["log.level=trace"]).await.unwrap();
+    shop.login("orders-db").await.unwrap();
+    shop.schedule("orders-db").await.unwrap();
+    shop.apply(&[shop.pod("app", "orders-db", "orders-db", json!({}))]).await.unwrap();
+    shop.running("app").await.unwrap();
+    let first = shop.file("app", PASSWORD).await.unwrap();
+    shop.rotate("orders-db", "canary").await.unwrap();
+    let second = shop.changed("app", PASSWORD, &first, shop::PATIENCE).await.unwrap();
+    shop.status_is("orders-db", "a receipt", |s| s["consumers"]["current"] == 1).await.unwrap();
+    let whole = shop.file("app", WHOLE).await.unwrap();
+
+    let work = tempfile::tempdir().unwrap();
+    let patterns = work.path().join("patterns");
+    let all: Vec<String> = [&first, &second, &whole].iter().flat_map(|value| dresses(value)).collect();
+    fs::write(&patterns, all.join("\n") + "\n").unwrap();
+
+    // What is not a file of the cluster is written beside.
+    let seen = work.path().join("seen");
+    fs::create_dir(&seen).unwrap();
+    for (name, arguments) in [
+        (
+            "objects",
+            vec![
+                "get",
+                "pods,events,managedsecrets,rotationschedules,jobs,secrets,configmaps,leases",
+                "-A",
+                "-o",
+                "json",
+            ],
+        ),
+        ("server", vec!["logs", "-n", install::NAMESPACE, "statefulset/tidelock-server", "--tail=-1"]),
+        (
+            "agent",
+            vec![
+                "logs",
+                "-n",
+                install::NAMESPACE,
+                "daemonset/tidelock-node",
+                "--all-containers",
+                "--tail=-1",
+            ],
+        ),
+        (
+            "metrics",
+            vec![
+                "get",
+                "--raw",
+                "/api/v1/namespaces/tidelock-system/pods/tidelock-server-0:8080/proxy/metrics",
+            ],
+        ),
+    ] {
+        let text = shop.cluster.kubectl(&arguments).await.unwrap();
+        assert!(text.len() > 100, "{name} is empty: the hunt would prove nothing");
+        fs::write(seen.join(name), text).unwrap();
+    }
+    assert!(
+        fs::read_to_string(seen.join("server")).unwrap().contains("TRACE"),
+        "the server does not log at TRACE"
+    );
+    assert_eq!(hunt(&seen, &patterns), Vec::<String>::new());
+
+    // Disks of the node: etcd with its log, the store with its own, every container's log, what kubelet keeps.
+    let disk = shop.cluster.folder();
+    assert_eq!(hunt(disk, &patterns), Vec::<String>::new());
+
+    // The hunter finds what is there to be found.
+    fs::write(disk.join("planted"), format!("x{second}x")).unwrap();
+    assert_eq!(hunt(disk, &patterns).len(), 1);
+    let uid = format!("metadata.namespace={NAMESPACE}");
+    assert!(
+        !shop.cluster.kubectl(&["get", "events", "-A", "--field-selector", &uid]).await.unwrap().is_empty()
+    );
+}

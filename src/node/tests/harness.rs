@@ -126,7 +126,7 @@ impl TestNode {
             kubelet: self.path("kubelet"),
             plugin_socket: self.path("plugin/csi.sock"),
             plugin_socket_on_host: "/var/lib/kubelet/plugins/csi.tidelock.dev/csi.sock".into(),
-            registration_socket: self.path("registry").join(format!("{DRIVER}-reg.sock")),
+            registration_socket: self.path("registry").join(format!("{DRIVER}@localhost")),
             manifests: self.path("manifests"),
             mounter_socket: self.path("mounter.sock"),
             pod_tokens: PodTokens { audience: AUDIENCE.into(), source: TokenSource::Attributes },
@@ -143,7 +143,7 @@ impl TestNode {
         let run = agent::run(self.config(), SystemClock::shared(), readiness, shutdown.clone());
         self.agent = Some((shutdown, tokio::spawn(run)));
         soon("looking at what is mounted", ready.wait_for(|now| *now != Readiness::Restoring)).await.unwrap();
-        until("listening", || self.path("registry").join(format!("{DRIVER}-reg.sock")).exists()).await;
+        until("listening", || self.path("registry").join(format!("{DRIVER}@localhost")).exists()).await;
         let told = |now: &Readiness| *now == Readiness::Ready;
         self.register(true).await;
         soon("readiness", ready.wait_for(told)).await.unwrap();
@@ -152,7 +152,7 @@ impl TestNode {
     /// As kubelet does when it sees the registration socket.
     pub(super) async fn register(&self, plugin_registered: bool) {
         use crate::wire::registration::{InfoRequest, RegistrationStatus};
-        let socket = self.path("registry").join(format!("{DRIVER}-reg.sock"));
+        let socket = self.path("registry").join(format!("{DRIVER}@localhost"));
         let mut client = RegistrationClient::with_origin(channel(socket).await, localhost());
         let info = client.get_info(InfoRequest {}).await.unwrap().into_inner();
         assert_eq!((info.r#type.as_str(), info.name.as_str()), ("CSIPlugin", DRIVER));

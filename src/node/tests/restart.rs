@@ -153,7 +153,7 @@ async fn a_draining_agent_lets_go_and_takes_nothing_new() {
     drop(node.with_volume().await);
     node.stop_agent().await;
     assert!(node.is_mounted(), "files stay when the agent stops");
-    let socket = node.path("registry").join(format!("{DRIVER}-reg.sock"));
+    let socket = node.path("registry").join(format!("{DRIVER}@localhost"));
     assert!(!socket.exists(), "kubelet is told that the driver is gone");
     node.server.stop().await;
     node.is_draining = true;

@@ -56,10 +56,13 @@ async fn the_manifests_without_helm_carry_the_main_job() {
     let shop = Shop::without_tidelock(Options::nodes(1)).await.unwrap();
     // An overlay of one's own, as the comment in config/kustomization.yaml says. Kustomize wants relative paths.
     let config = format!("{ROOT}/config");
-    let work = tempfile::tempdir_in(config.clone()).unwrap();
+    let work = tempfile::tempdir_in(format!("{ROOT}/e2e")).unwrap();
     let image = format!("{{name: tidelock, newName: {}, newTag: {}}}", shop.image.repository, shop.image.tag);
-    fs::write(work.path().join("kustomization.yaml"), format!("resources: [..]\nimages:\n- {image}\n"))
-        .unwrap();
+    fs::write(
+        work.path().join("kustomization.yaml"),
+        format!("resources: [../../config]\nimages:\n- {image}\n"),
+    )
+    .unwrap();
     shop.cluster.kubectl(&["apply", "-k", &format!("{config}/common")]).await.unwrap();
     let overlay = work.path().display().to_string();
     shop.cluster.kubectl(&["apply", "-k", &overlay]).await.unwrap();

@@ -109,9 +109,9 @@ pub struct ServerArgs {
     /// The namespace of the Jobs of built-in rotators
     #[arg(long)]
     pub rotations_namespace: Option<String>,
-    /// The image of rotation Jobs
-    #[arg(long, env = "TIDELOCK_IMAGE")]
-    pub image: String,
+    /// The image of rotation Jobs. Default: the one of the server's own pod
+    #[arg(long)]
+    pub image: Option<String>,
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub image_pull_policy: String,
     /// A Secret with the registry's login, in the namespaces of rotation Jobs; may be given several times

@@ -3,6 +3,7 @@
 
 mod anchor;
 pub mod doors;
+mod image;
 mod may_project;
 mod opening;
 mod tasks;
@@ -183,7 +184,7 @@ async fn serve(
         keeper,
         clock: Arc::clone(clock),
         events: ground.events.clone(),
-        settings: ground.job_settings(),
+        settings: ground.job_settings(image::of_jobs(args, client).await?),
         ca,
         epoch: opened.epoch.0,
     };
@@ -201,11 +202,11 @@ impl Ground {
         Elector::new(self.client.clone(), Arc::clone(&self.clock), settings, positions)
     }
 
-    fn job_settings(&self) -> JobSettings {
+    fn job_settings(&self, image: String) -> JobSettings {
         let args = &self.args;
         let named = |part: &str| format!("{}-{part}", args.name);
         JobSettings {
-            image: args.image.clone(),
+            image,
             image_pull_policy: Some(args.image_pull_policy.clone()),
             image_pull_secrets: args.image_pull_secrets.clone(),
             namespace: args.rotations_namespace(),

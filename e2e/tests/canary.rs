@@ -124,10 +124,9 @@ async fn a_canary_is_nowhere_but_in_the_files_of_its_pod() {
         assert!(text.len() > 100, "{name} is empty: the hunt would prove nothing");
         fs::write(seen.join(name), text).unwrap();
     }
-    assert!(
-        fs::read_to_string(seen.join("server")).unwrap().contains("TRACE"),
-        "the server does not log at TRACE"
-    );
+    // At `trace` our own lines of every level are there; those of libraries stay at `info`, for they print tokens.
+    let server = fs::read_to_string(seen.join("server")).unwrap();
+    assert!(server.contains("\"DEBUG\""), "the server logs no more than usual");
     assert_eq!(hunt(&seen, &patterns), Vec::<String>::new());
 
     // Disks of the node: etcd with its log, the store with its own, every container's log, what kubelet keeps.

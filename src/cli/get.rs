@@ -1,12 +1,15 @@
-//! `tidelock get`: one secret, in a line or whole. Shows metadata only.
+//! `tidelock get`: one secret, in a line or whole; its value only with `--reveal`, on standard output and nowhere
+//! else, by the rights of a ServiceAccount and with its name in the audit.
 
 use std::io::Write;
 
 use clap::Args;
 
 use super::connect::Cluster;
+use super::server::{self, ServerTarget};
 use super::{CliError, Format, list, output};
 use crate::clock::{Clock, SystemClock};
+use crate::wire::aws;
 
 #[derive(Args, Debug)]
 pub struct GetArgs {
@@ -15,9 +18,40 @@ pub struct GetArgs {
     /// How to write the answer.
     #[arg(long, short = 'o', value_enum, default_value_t)]
     output: Format,
+    /// Print the value and nothing else.
+    #[arg(long, requires = "service_account", conflicts_with = "output")]
+    reveal: bool,
+    /// As whom to read the value: namespace/name of a ServiceAccount that you may make tokens for.
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "reveal")]
+    service_account: Option<String>,
+    /// The stage of the version to print. Default: AWSCURRENT.
+    #[arg(long, requires = "reveal")]
+    stage: Option<String>,
+    /// The id of the version to print.
+    #[arg(long, requires = "reveal")]
+    version_id: Option<String>,
+    #[command(flatten)]
+    server: ServerTarget,
 }
 
 pub async fn run(args: &GetArgs, cluster: &Cluster, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let secret = cluster.secret(&args.name).await?;
-    output::write(out, args.output, &secret, || list::rows(std::slice::from_ref(&secret), SystemClock.now()))
+    let Some(account) = args.service_account.as_deref().filter(|_| args.reveal) else {
+        let rows = || list::rows(std::slice::from_ref(&secret), SystemClock.now());
+        return output::write(out, args.output, &secret, rows);
+    };
+    let arn = secret.status.and_then(|status| status.arn).ok_or_else(|| {
+        CliError::Refused(format!("{} has not been made yet: `tidelock describe` says why", args.name))
+    })?;
+    let api = server::connect(&cluster.client, &args.server, account).await?;
+    let request = aws::GetSecretValue {
+        secret_id: &arn,
+        version_id: args.version_id.as_deref(),
+        version_stage: args.stage.as_deref(),
+    };
+    let value = api.secret_value(&request).await.map_err(|error| CliError::Refused(error.to_string()))?;
+    // A binary value is printed in Base64, as the AWS CLI does.
+    let text = value.secret_string.as_ref().or(value.secret_binary.as_ref());
+    writeln!(out, "{}", text.map_or("", aws::SecretText::expose))?;
+    Ok(())
 }

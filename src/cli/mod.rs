@@ -8,9 +8,11 @@ mod describe;
 mod error;
 mod get;
 pub mod hook;
+mod init;
 mod list;
 mod output;
 mod rotate;
+mod server;
 mod versions;
 
 use std::io::Write;
@@ -57,7 +59,10 @@ pub enum Verb {
     /// Rotate a secret now, and wait until that is done.
     Rotate(On<rotate::RotateArgs>),
     /// Approve what Tidelock holds back until a person has looked.
-    Approve(On<approve::ApproveArgs>),
+    #[command(subcommand)]
+    Approve(approve::Approve),
+    /// Begin a new store after the old one was lost for good.
+    Init(On<init::InitArgs>),
     /// Print the completion script for a shell.
     Completion(completion::CompletionArgs),
 }
@@ -75,7 +80,8 @@ pub async fn run(
         Verb::Describe(on) => describe::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Versions(on) => versions::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Rotate(on) => rotate::run(&on.args, &connect::connect(&on.target).await?, progress).await,
-        Verb::Approve(on) => approve::run(&on.args, &connect::connect(&on.target).await?, progress).await,
+        Verb::Approve(approve) => approve::run(&approve, progress).await,
+        Verb::Init(on) => init::run(&on.args, &connect::connect(&on.target).await?, progress).await,
         Verb::Completion(args) => completion::run(&args, command, out),
     }
 }

@@ -14,6 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
@@ -116,13 +117,28 @@ pub struct Answer {
 impl Api {
     /// `ca_file` holds the PEM certificates that the server's must descend from; no others are trusted.
     pub fn new(endpoint: &str, ca_file: Option<&Path>, credential: Credential) -> Result<Self, CallError> {
+        let roots = ca_file.map(trust).transpose()?;
+        Self::with_roots(endpoint, roots, credential)
+    }
+
+    /// The same with the certificates at hand.
+    pub fn trusting(endpoint: &str, ca: &str, credential: Credential) -> Result<Self, CallError> {
+        let roots = roots(CertificateDer::pem_slice_iter(ca.as_bytes()), "the published certificates")?;
+        Self::with_roots(endpoint, Some(roots), credential)
+    }
+
+    fn with_roots(
+        endpoint: &str,
+        roots: Option<RootCertStore>,
+        credential: Credential,
+    ) -> Result<Self, CallError> {
         let bad = || CallError::Endpoint(endpoint.to_owned());
         let endpoint: Uri = endpoint.parse().map_err(|_| bad())?;
         let local = matches!(endpoint.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
-        let roots = match (endpoint.scheme_str(), ca_file) {
-            (Some("https"), Some(path)) => trust(path)?,
+        let roots = match (endpoint.scheme_str(), roots) {
+            (Some("https"), Some(roots)) => roots,
             // A token or value never crosses a network in the open.
-            (Some("http"), None) if local => rustls::RootCertStore::empty(),
+            (Some("http"), None) if local => RootCertStore::empty(),
             _ => return Err(bad()),
         };
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -274,10 +290,18 @@ pub fn written<T: Serialize>(message: &T) -> Option<Zeroizing<Vec<u8>>> {
     Some(buffer)
 }
 
-fn trust(path: &Path) -> Result<rustls::RootCertStore, CallError> {
-    let bad = |why: String| CallError::Trust { path: path.display().to_string(), why };
-    let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?;
+fn trust(path: &Path) -> Result<RootCertStore, CallError> {
+    let place = path.display().to_string();
+    let bad = |why: String| CallError::Trust { path: place.clone(), why };
+    roots(CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?, &place)
+}
+
+fn roots(
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, rustls::pki_types::pem::Error>>,
+    place: &str,
+) -> Result<RootCertStore, CallError> {
+    let bad = |why: String| CallError::Trust { path: place.to_owned(), why };
+    let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;

@@ -12,8 +12,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("inject", &[]),
     ("seal", &["secret", "access"]),
     ("kms", &["seal", "secret"]),
-    ("store", &["seal", "secret", "access", "failpoint"]),
-    ("keeper", &["secret", "access", "rotation", "inject", "seal", "kms", "store", "clock", "failpoint"]),
+    ("store", &["seal", "secret", "access"]),
+    ("keeper", &["secret", "access", "rotation", "inject", "seal", "kms", "store", "clock"]),
     ("crd", &["secret", "access", "rotation"]),
     ("wire", &["secret"]),
     ("cluster", &["secret", "access", "seal", "keeper", "crd", "inject", "clock"]),
@@ -42,7 +42,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("serve", &["clock"]),
     ("telemetry", &[]),
     ("clock", &[]),
-    ("failpoint", &[]),
     // Wiring: they may name every room.
     ("config", &["*"]),
     ("server", &["*"]),

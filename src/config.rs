@@ -82,7 +82,7 @@ pub struct ServerArgs {
     /// What the names of the installation's objects begin with
     #[arg(long, default_value = "tidelock")]
     pub name: String,
-    /// What tokens must be made for: <installation>/api, <installation>/node and <installation>/stream
+    /// What tokens must be made for: `<installation>/api`, `<installation>/node` and `<installation>/stream`
     #[arg(long)]
     pub installation: String,
     /// The region in every ARN; fixed by the first start

@@ -20,7 +20,7 @@ pub struct ServerTarget {
     /// The namespace that Tidelock is installed in.
     #[arg(long, default_value = "tidelock-system", value_name = "NAMESPACE")]
     pub server_namespace: String,
-    /// The name of the installation in tokens. Default: tidelock.<server namespace>.
+    /// The name of the installation in tokens. Default: `tidelock.<server namespace>`.
     #[arg(long, value_name = "NAME")]
     pub installation: Option<String>,
 }

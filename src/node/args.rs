@@ -40,7 +40,7 @@ pub struct NodeArgs {
     /// The mounter's socket.
     #[arg(long, default_value = "/mounter/mounter.sock")]
     mounter_socket: PathBuf,
-    /// The name of this installation; pods' tokens have the audience <installation>/node.
+    /// The name of this installation; pods' tokens have the audience `<installation>/node`.
     #[arg(long)]
     installation: String,
     /// Where kubelet puts pods' tokens: `secrets` with serviceAccountTokenInSecrets (Kubernetes 1.35 and later).
@@ -56,7 +56,7 @@ pub struct NodeArgs {
     /// The certificate authority of the server, in PEM.
     #[arg(long, default_value = "/run/tidelock-ca/ca.crt")]
     ca_file: PathBuf,
-    /// The agent's own token, with the audience <installation>/stream.
+    /// The agent's own token, with the audience `<installation>/stream`.
     #[arg(long, default_value = "/var/run/secrets/tidelock/token")]
     token_file: PathBuf,
     /// Where /livez, /readyz and /metrics are served, without TLS.

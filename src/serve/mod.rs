@@ -122,7 +122,7 @@ pub fn tls(protocol: Protocol, certificates: Arc<dyn ResolvesServerCert>) -> Arc
 }
 
 /// Serves `service` behind `door` until `shutdown`, then lets the requests under way end, for at most the drain
-/// timeout. Any `tower::Service` will do: a generated gRPC server, or warp's routes within [`bounded`].
+/// timeout. Any `tower::Service` will do: a generated gRPC server, or warp's routes within [`bounded()`].
 pub async fn run<S, B>(door: Door, service: S, shutdown: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,

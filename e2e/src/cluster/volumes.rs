@@ -14,7 +14,7 @@ use super::Cluster;
 pub const STORAGE_CLASS: &str = "tidelock-test";
 
 impl Cluster {
-    /// Makes a PersistentVolume of the class [`STORAGE_CLASS`], pinned to a node. The first claim that fits and
+    /// Makes a PersistentVolume of the class `tidelock-test`, pinned to a node. The first claim that fits and
     /// whose pod can run there gets it. The files survive the node's reboot.
     pub async fn static_volume(&self, node: usize, name: &str, size: &str) -> Result<PersistentVolume> {
         let node = self.node(node);

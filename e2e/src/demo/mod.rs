@@ -148,7 +148,7 @@ async fn commit_to_file(site: &Site) -> Option<f64> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/tidelock-server-0:8080/proxy/metrics");
     let text = site.kubectl(&["get", "--raw", &path]).await.ok()?;
     let sum = |ending: &str| -> f64 {
-        let name = format!("tidelock_commit_to_receipt_seconds_{ending}");
+        let name = format!("tidelock_projection_commit_to_receipt_seconds_{ending}");
         let rows = text.lines().filter(|line| line.starts_with(&name));
         rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     };

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod crd;
+pub mod failpoint;
 pub mod inject;
 pub mod keeper;
 pub mod kms;

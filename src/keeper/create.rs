@@ -7,6 +7,7 @@ use super::measure::counted;
 use super::sealing::check_size;
 use super::{Keeper, KeeperError, Settings, What, settle};
 use crate::access::{Authorized, Operation, Principal};
+use crate::failpoint;
 use crate::seal::SystemRandom;
 use crate::secret::moves::{Stages, after_put};
 use crate::secret::{Arn, ArnParts, Name, Origin, SecretId, SecretValue, Stage, VersionId};
@@ -115,7 +116,9 @@ impl Keeper {
         if let Some(version) = &version {
             after.extend([After::Promoted(version.clone()), After::Tell(What::Value)]);
         }
+        failpoint::reach("create.before-commit");
         self.commit_then(&arn, changes, audit, after).await?;
+        failpoint::reach("create.committed");
         Ok(Created { arn, name, version })
     }
 

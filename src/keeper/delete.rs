@@ -8,6 +8,7 @@ use super::configure::check_window;
 use super::measure::{self, counted};
 use super::{Keeper, KeeperError, PAGE, What, settle};
 use crate::access::{Operation, Principal};
+use crate::failpoint;
 use crate::secret::{Arn, Name, Origin, SecretId};
 use crate::store::{Change, Deletion, Expected, SecretRecord, StoreError};
 
@@ -91,7 +92,9 @@ impl Keeper {
         record.deletion = Some(Deletion { requested_at: now, due_at });
         let expected = Expected::Revision(record.revision);
         let after = vec![After::Tell(What::Deleted)];
+        failpoint::reach("delete.before-commit");
         self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
+        failpoint::reach("delete.committed");
         Ok(Scheduled { arn, name, due_at })
     }
 
@@ -128,7 +131,9 @@ impl Keeper {
         let expected = Expected::Revision(record.revision);
         let audit = self.done(by, Operation::Restore, &arn, None);
         let after = vec![After::Tell(What::Restored)];
+        failpoint::reach("restore.before-commit");
         self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
+        failpoint::reach("restore.committed");
         Ok(restored)
     }
 

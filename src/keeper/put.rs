@@ -8,6 +8,7 @@ use super::measure::counted;
 use super::sealing::check_size;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Authorized, Operation, Principal};
+use crate::failpoint;
 use crate::secret::moves::{after_put, stages_of};
 use crate::secret::{Arn, Name, SecretId, SecretValue, Stage, VersionId};
 use crate::store::{
@@ -121,7 +122,9 @@ impl Keeper {
             true => vec![After::Tell(What::Stages)],
             false => vec![After::Promoted(token.clone()), After::Tell(What::Value)],
         };
+        failpoint::reach("put.before-commit");
         self.commit_then(&arn, changes, audit, after).await?;
+        failpoint::reach("put.committed");
         Ok(Put { arn, name, version: token.clone(), stages: stages_of(&kept, token) })
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
+use crate::failpoint;
 use crate::rotation::{Pending, Step};
 use crate::secret::{Arn, Name, Stage, ValueKind, VersionId};
 use crate::store::{
@@ -120,7 +121,9 @@ impl Keeper {
             Change::PutSecret(record, secret_expected),
             Change::PutRotation(journal.clone(), expected),
         ];
+        failpoint::reach("rotate.before-begin");
         self.commit(changes, vec![audit]).await?;
+        failpoint::reach("rotate.begun");
         self.tell(arn, What::Stages);
         Ok(journal)
     }

@@ -5,6 +5,7 @@ use super::commit::After;
 use super::measure::counted;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
+use crate::failpoint;
 use crate::secret::moves::after_move;
 use crate::secret::{Arn, Name, SecretId, Stage, VersionId};
 use crate::store::{Change, Expected};
@@ -65,7 +66,9 @@ impl Keeper {
             None => vec![After::Tell(What::Stages)],
             Some(promoted) => vec![After::Promoted(promoted), After::Tell(What::Value)],
         };
+        failpoint::reach("stage.before-commit");
         self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
+        failpoint::reach("stage.committed");
         Ok(Moved { arn, name })
     }
 

@@ -17,6 +17,7 @@ use crate::cluster::EventKind;
 use crate::crd::condition::SYNCED;
 use crate::crd::reasons::Reason;
 use crate::crd::{ANNOTATION_APPROVE_RESTORE, Desired, ManagedSecret, ManagedSecretStatus};
+use crate::failpoint;
 use crate::keeper::{Create, KeeperError, Restoration};
 use crate::secret::{Origin, SecretId, VersionId};
 
@@ -163,6 +164,7 @@ async fn create(context: &Context, seen: &Seen, desired: &Desired) -> Result<(),
         let client = &context.ports.client;
         value::first_value(&desired.value, &seen.namespace, client, reader, random.as_mut()).await?
     };
+    failpoint::reach("create.value-made");
     let wanted = Create {
         name: desired.name.clone(),
         description: desired.description.clone(),
@@ -207,8 +209,9 @@ async fn report(
         return Ok(Some(wait));
     }
     let api: Api<ManagedSecret> = Api::namespaced(context.ports.client.clone(), &seen.namespace);
+    failpoint::reach("status.before-write");
     match status::write(&api, object, &status).await {
-        Ok(()) => {}
+        Ok(()) => failpoint::reach("status.written"),
         // It is gone, or another of its name is there: the sweep sees to the secret.
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(None),
         Err(error) => return Err(ReconcileError::Status(Box::new(error))),

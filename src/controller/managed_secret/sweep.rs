@@ -21,6 +21,7 @@ use crate::access::Principal;
 use crate::cluster::EventKind;
 use crate::crd::reasons::Reason;
 use crate::crd::{ManagedSecret, condition};
+use crate::failpoint;
 use crate::keeper::{DeletionMode, KeeperError};
 use crate::secret::{Arn, Name, Origin, SecretId};
 
@@ -94,6 +95,7 @@ async fn sweep(context: &Context) -> Result<bool, SweepError> {
     let approved = approval::read(context).await;
     let is_approved = |arns: &[Arn]| approved.as_deref() == Some(approval::token(arns).as_str());
     let verdict = vanished::judge(&kept, &recent, [&first, &second], &recorded, &is_approved);
+    failpoint::reach("delete.confirmed");
     for arn in &verdict.delete {
         schedule(context, arn, &kept).await?;
     }

@@ -15,6 +15,7 @@ use super::{ReconcileError, RotationContext};
 use crate::cluster::{ATTEMPT_LABEL, EventKind};
 use crate::crd::RotationSchedule;
 use crate::crd::reasons::Reason;
+use crate::failpoint;
 use crate::keeper::{AttemptFailure, JobRecord};
 use crate::rotation::{JobState, Plan, Reason as Why, surplus_jobs};
 
@@ -51,7 +52,9 @@ pub(super) async fn apply(
             tell(ctx, object, reason, failure.message);
         }
         Plan::Succeed => {
+            failpoint::reach("rotate.before-success");
             ctx.keeper.rotation_succeeded(arn).await?;
+            failpoint::reach("rotate.succeeded");
             let version = seen.view.journal.as_ref().map(|journal| journal.version.to_string());
             let note = format!("version {} is current", version.unwrap_or_default());
             tell(ctx, object, Reason::RotationSucceeded, note);
@@ -119,6 +122,7 @@ async fn start_job(
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), namespace);
     let built = job::build(&ctx.settings, &wanted, &work);
     // 1.
+    failpoint::reach("rotate.before-job");
     let parameters =
         PostParams { field_manager: Some(super::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let made = match jobs.create(&parameters, &built).await {
@@ -130,6 +134,7 @@ async fn start_job(
         }
         made => made?,
     };
+    failpoint::reach("rotate.job-created");
     // 2.
     if !is_same_attempt(&made, &built) {
         let name = format!("{namespace}/{}", made.metadata.name.unwrap_or_default());
@@ -146,6 +151,7 @@ async fn start_job(
         gone: false,
     };
     ctx.keeper.rotation_job_started(&seen.view.arn, &record).await?;
+    failpoint::reach("rotate.job-recorded");
     Ok(())
 }
 

@@ -1,0 +1,110 @@
+//! What is refused because somebody was first, or because it would leave something that refers to nothing.
+
+use std::collections::BTreeMap;
+
+use super::Bench;
+use super::samples::*;
+use crate::secret::Stage;
+use crate::store::{Change, Expected, SecretRecord, StoreError};
+
+pub async fn a_secret_is_written_only_where_it_is_expected(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    let put = |expected| write(&*store, vec![Change::PutSecret(secret(1), expected)]);
+    assert_eq!(put(Expected::Revision(0)).await, Err(StoreError::Conflict));
+    put(Expected::Absent).await.unwrap();
+    assert_eq!(put(Expected::Absent).await, Err(StoreError::Conflict));
+    put(Expected::Revision(1)).await.unwrap();
+    assert_eq!(put(Expected::Revision(1)).await, Err(StoreError::Conflict));
+    assert_eq!(put(Expected::Revision(3)).await, Err(StoreError::Conflict));
+    assert_eq!(store.secret(&arn(1)).await.unwrap().unwrap().revision, 2);
+    let remove = |expected| write(&*store, vec![Change::RemoveSecret(arn(1), expected)]);
+    assert_eq!(remove(Expected::Revision(1)).await, Err(StoreError::Conflict));
+    assert_eq!(remove(Expected::Absent).await, Err(StoreError::Conflict));
+    remove(Expected::Revision(2)).await.unwrap();
+    assert_eq!(remove(Expected::Revision(2)).await, Err(StoreError::Conflict));
+}
+
+pub async fn a_rotation_is_written_only_where_it_is_expected(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    write(&*store, vec![Change::PutSecret(secret(1), Expected::Absent)]).await.unwrap();
+    let put = |expected| write(&*store, vec![Change::PutRotation(rotation(1), expected)]);
+    assert_eq!(put(Expected::Revision(0)).await, Err(StoreError::Conflict));
+    put(Expected::Absent).await.unwrap();
+    assert_eq!(put(Expected::Absent).await, Err(StoreError::Conflict));
+    put(Expected::Revision(1)).await.unwrap();
+    assert_eq!(put(Expected::Revision(1)).await, Err(StoreError::Conflict));
+    assert_eq!(store.rotation(&arn(1)).await.unwrap().unwrap().revision, 2);
+}
+
+pub async fn a_name_is_taken_once(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    let one = vec![Change::PutSecret(secret(1), Expected::Absent)];
+    write(&*store, one).await.unwrap();
+    let same_name = SecretRecord { name: name(1), ..secret(2) };
+    let same_arn = SecretRecord { arn: arn(1), ..secret(2) };
+    for other in [same_name, same_arn] {
+        for expected in [Expected::Absent, Expected::Revision(1)] {
+            let put = write(&*store, vec![Change::PutSecret(other.clone(), expected)]).await;
+            assert_eq!(put, Err(StoreError::Conflict), "{other:?}");
+        }
+    }
+}
+
+pub async fn a_value_is_written_once_and_an_empty_version_filled_once(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    write(&*store, vec![Change::PutSecret(secret(1), Expected::Absent)]).await.unwrap();
+    let put = |record| write(&*store, vec![Change::PutVersion(record)]);
+    put(empty_version(1, 1)).await.unwrap();
+    let first = version(1, 1);
+    put(first.clone()).await.unwrap();
+    assert_eq!(put(version(1, 1)).await, Err(StoreError::Conflict));
+    assert_eq!(put(empty_version(1, 1)).await, Err(StoreError::Conflict));
+    assert_eq!(store.version(&arn(1), &id(1)).await.unwrap(), Some(first));
+    assert_eq!(store.versions(&arn(1)).await.unwrap().len(), 1);
+}
+
+pub async fn nothing_is_written_beside_a_secret_that_is_not_there(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    for change in [
+        Change::PutVersion(version(1, 1)),
+        Change::PutRotation(rotation(1), Expected::Absent),
+        Change::PutMount(mount("mount-1", 1, "node-a")),
+    ] {
+        let described = format!("{change:?}");
+        assert_eq!(write(&*store, vec![change]).await, Err(StoreError::Conflict), "{described}");
+    }
+    // What a batch removes that is not there is no conflict: it is gone.
+    let gone = vec![Change::RemoveMount("mount-1".into()), Change::RemoveVersion(arn(1), id(1))];
+    write(&*store, gone).await.unwrap();
+}
+
+pub async fn a_stage_names_a_version_that_exists(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    let staged = |v| SecretRecord { stages: BTreeMap::from([(Stage::current(), id(v))]), ..secret(1) };
+    let put = |v, expected| Change::PutSecret(staged(v), expected);
+    assert_eq!(write(&*store, vec![put(1, Expected::Absent)]).await, Err(StoreError::Conflict));
+    let both =
+        vec![put(1, Expected::Absent), Change::PutVersion(version(1, 1)), Change::PutVersion(version(1, 2))];
+    write(&*store, both).await.unwrap();
+    let remove = || Change::RemoveVersion(arn(1), id(1));
+    assert_eq!(write(&*store, vec![remove()]).await, Err(StoreError::Conflict));
+    write(&*store, vec![remove(), put(2, Expected::Revision(1))]).await.unwrap();
+    assert_eq!(store.versions(&arn(1)).await.unwrap().len(), 1);
+}
+
+pub async fn removing_a_secret_removes_all_of_it_and_no_other(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    fill(&*store, 1).await;
+    fill(&*store, 2).await;
+    write(&*store, vec![Change::RemoveSecret(arn(1), Expected::Revision(1))]).await.unwrap();
+    for (n, count) in [(1, 0), (2, 1)] {
+        assert_eq!(store.secret(&arn(n)).await.unwrap().iter().count(), count);
+        assert_eq!(store.version(&arn(n), &id(1)).await.unwrap().iter().count(), count);
+        assert_eq!(store.versions(&arn(n)).await.unwrap().len(), 2 * count);
+        assert_eq!(store.rotation(&arn(n)).await.unwrap().iter().count(), count);
+        assert_eq!(store.mounts_of_secret(&arn(n)).await.unwrap().len(), count);
+    }
+    // The name is free again, under a new ARN.
+    let again = SecretRecord { arn: arn(3), ..secret(1) };
+    write(&*store, vec![Change::PutSecret(again, Expected::Absent)]).await.unwrap();
+}

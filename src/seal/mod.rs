@@ -7,6 +7,7 @@ mod mac;
 mod random;
 mod root;
 mod sealed;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ pub use mac::{audit_hash, digest, hex, row_is_whole, row_mac};
 pub use random::{SystemRandom, same};
 pub use root::RootSecret;
 pub use sealed::{Place, Sealed, open, seal};
+pub use tally::Tally;
 
 /// Why something could not be sealed or opened. Must not carry values or keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -10,6 +10,11 @@ pub enum StoreError {
     #[error("the row {key} of table {table} does not carry a valid MAC: restore the store from a backup")]
     Tampered { table: &'static str, key: String },
     #[error(
+        "the store's rows are not those of its newest commit: a row was removed, or put back from an older copy of \
+         itself: restore the whole store from a backup"
+    )]
+    RowsPutBack,
+    #[error(
         "the store was written by a newer program (schema {found}, this one knows up to {known}): install that version again"
     )]
     NewerSchema { found: u32, known: u32 },
@@ -36,7 +41,7 @@ impl StoreError {
         match self {
             Self::Conflict => "StoreConflict",
             Self::Fenced => "Fenced",
-            Self::Tampered { .. } => "StoreTampered",
+            Self::Tampered { .. } | Self::RowsPutBack => "StoreTampered",
             Self::NewerSchema { .. } => "StoreNewerSchema",
             Self::OtherInstallation(_) => "StoreOfOtherInstallation",
             Self::Initialising => "StoreInitialising",

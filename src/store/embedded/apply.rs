@@ -2,32 +2,38 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::Connection;
 use rusqlite::types::Value;
+use rusqlite::{Connection, Params};
 
 use super::codec::{self, AUDIT, INSTALLATION, MOUNT, SECRET, VERSION, number};
 use super::journal::{self, ROTATION};
 use super::ledger::Ledger;
 use super::table::{Read, Table};
-use crate::seal::DerivedKey;
+use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, VersionId};
 use crate::store::{
     AuditEntry, AuditRecord, Batch, Change, Expected, Installation, InstallationState, MountRecord,
     RotationRecord, SecretRecord, StoreError, VersionRecord, audit_hash,
 };
 
-/// What a batch is applied to. After an error the caller rolls back, and throws the ledger away.
+/// What a batch is applied to. After an error the caller rolls back, and throws ledger and tally away.
 pub(super) struct Apply<'a> {
     pub(super) connection: &'a Connection,
     pub(super) key: &'a DerivedKey,
     pub(super) ledger: &'a mut Ledger,
+    pub(super) tally: &'a mut Tally,
     /// Secrets that this batch touched: whether what refers to what still holds is asked once, at its end.
     touched: BTreeSet<Arn>,
 }
 
 impl<'a> Apply<'a> {
-    pub(super) fn new(connection: &'a Connection, key: &'a DerivedKey, ledger: &'a mut Ledger) -> Self {
-        Self { connection, key, ledger, touched: BTreeSet::new() }
+    pub(super) fn new(
+        connection: &'a Connection,
+        key: &'a DerivedKey,
+        ledger: &'a mut Ledger,
+        tally: &'a mut Tally,
+    ) -> Self {
+        Self { connection, key, ledger, tally, touched: BTreeSet::new() }
     }
 
     pub(super) fn batch(mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -56,8 +62,16 @@ impl<'a> Apply<'a> {
             Change::RemoveVersion(arn, id) => self.remove_version(arn, id),
             Change::PutRotation(record, expected) => self.put_rotation(record, *expected),
             Change::PutMount(record) => self.put_mount(record),
-            Change::RemoveMount(id) => MOUNT.delete(self.connection, "WHERE id = ?1", [id]).map(drop),
+            Change::RemoveMount(id) => self.delete(&MOUNT, "WHERE id = ?1", [id]).map(drop),
         }
+    }
+
+    fn put(&mut self, table: &Table, row: &[Value]) -> Result<(), StoreError> {
+        table.put_counted(self.connection, self.key, self.tally, row)
+    }
+
+    fn delete(&mut self, table: &Table, clause: &str, params: impl Params) -> Result<usize, StoreError> {
+        table.delete_counted(self.connection, self.key, self.tally, clause, params)
     }
 
     /// What is in every ARN and every seal never changes, and a store that is ready stays so.
@@ -73,7 +87,7 @@ impl<'a> Apply<'a> {
                 before.id, before.region, before.account
             )));
         }
-        INSTALLATION.put(self.connection, self.key, &codec::installation_row(record))
+        self.put(&INSTALLATION, &codec::installation_row(record))
     }
 
     fn put_secret(&mut self, record: &SecretRecord, expected: Expected) -> Result<(), StoreError> {
@@ -90,7 +104,7 @@ impl<'a> Apply<'a> {
         let requested = record.deletion.as_ref().map(|deletion| deletion.requested_at);
         let times = [Some(record.created_at), Some(record.changed_at), record.accessed_at, record.rotated_at];
         times.into_iter().chain([requested]).flatten().for_each(|at| self.ledger.saw(at));
-        SECRET.put(self.connection, self.key, &codec::secret_row(&record)?)?;
+        self.put(&SECRET, &codec::secret_row(&record)?)?;
         self.touched.insert(record.arn);
         Ok(())
     }
@@ -99,7 +113,7 @@ impl<'a> Apply<'a> {
         let found = secret(self.connection, self.key, "arn", arn.as_str())?;
         next_revision(found.map(|found| found.revision), expected)?;
         for table in [&SECRET, &VERSION, &ROTATION, &MOUNT] {
-            table.delete(self.connection, "WHERE arn = ?1", [arn.as_str()])?;
+            self.delete(table, "WHERE arn = ?1", [arn.as_str()])?;
         }
         self.touched.remove(arn);
         Ok(())
@@ -114,13 +128,13 @@ impl<'a> Apply<'a> {
             }
         }
         self.ledger.saw(record.created_at);
-        VERSION.put(self.connection, self.key, &codec::version_row(record)?)?;
+        self.put(&VERSION, &codec::version_row(record)?)?;
         self.touched.insert(record.arn.clone());
         Ok(())
     }
 
     fn remove_version(&mut self, arn: &Arn, id: &VersionId) -> Result<(), StoreError> {
-        if VERSION.delete(self.connection, BY_VERSION, [arn.as_str(), id.as_str()])? > 0 {
+        if self.delete(&VERSION, BY_VERSION, [arn.as_str(), id.as_str()])? > 0 {
             self.touched.insert(arn.clone());
         }
         Ok(())
@@ -135,14 +149,14 @@ impl<'a> Apply<'a> {
         let record = RotationRecord { revision, ..record.clone() };
         self.ledger.saw(record.begun_at);
         record.ended_at.into_iter().chain(record.failed_at).for_each(|at| self.ledger.saw(at));
-        ROTATION.put(self.connection, self.key, &journal::rotation_row(&record)?)?;
+        self.put(&ROTATION, &journal::rotation_row(&record)?)?;
         self.touched.insert(record.arn);
         Ok(())
     }
 
     fn put_mount(&mut self, record: &MountRecord) -> Result<(), StoreError> {
         record.holds_since.into_iter().for_each(|at| self.ledger.saw(at));
-        MOUNT.put(self.connection, self.key, &codec::mount_row(record)?)?;
+        self.put(&MOUNT, &codec::mount_row(record)?)?;
         self.touched.insert(record.arn.clone());
         Ok(())
     }

@@ -13,6 +13,7 @@ mod journal;
 mod ledger;
 mod readers;
 mod schema;
+mod soundness;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,7 +42,7 @@ use super::{
     AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, Position, RotationRecord,
     SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
 };
-use crate::seal::DerivedKey;
+use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, Name, VersionId};
 
 /// The store's file, locked and of this program's schema, before there is a key to verify it with.
@@ -79,15 +80,13 @@ impl EmbeddedFile {
         INSTALLATION.put_without_mac(&self.connection, &codec::installation_row(record))
     }
 
-    /// Verifies what the file claims, and gives the store.
+    /// Verifies what the file claims, and all that is in it, and gives the store.
     pub fn unlock(self, key: DerivedKey) -> Result<Embedded, StoreError> {
         let Self { folder, mut connection } = self;
         let transaction = connection.transaction().map_err(fault)?;
         let installation = apply::installation(&transaction, &key)?.ok_or(StoreError::Initialising)?;
-        match installation.state {
-            InstallationState::Ready => {
-                apply::audit_ends_as_noted(&transaction, &key, &Ledger::read(&transaction, &key)?)?;
-            }
+        let tally = match installation.state {
+            InstallationState::Ready => soundness::check(&transaction, &key)?,
             InstallationState::Initialising => {
                 // Without a MAC anybody could have written that state: so it is believed of an empty store only.
                 if apply::has_records(&transaction)? {
@@ -95,13 +94,15 @@ impl EmbeddedFile {
                 }
                 // An earlier attempt may have written it under a key that was never kept.
                 POSITION.delete(&transaction, "", [])?;
-                Ledger::blank().write(&transaction, &key)?;
+                let tally = Tally::of_no_rows();
+                Ledger::blank().write(&transaction, &key, &tally)?;
+                tally
             }
-        }
+        };
         transaction.commit().map_err(fault)?;
         let (key, folder) = (Arc::new(key), Arc::new(folder));
         let (jobs, waiting) = mpsc::channel(writer::WAITING_MAX);
-        let writer = writer::start(connection, Arc::clone(&key), waiting)?;
+        let writer = writer::start(connection, Arc::clone(&key), tally, waiting)?;
         let readers = Arc::new(Readers::new(folder, key));
         Ok(Embedded { jobs: Some(jobs), writer: Some(writer), readers })
     }

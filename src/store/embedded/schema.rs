@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// "TDLK": what says that a file is a store of Tidelock.
 const APPLICATION_ID: i32 = 0x5444_4c4b;
 
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, COUNTED];
 
 /// `version` is a rowid table with the sealed value last: the columns before it are read without touching the pages
 /// that large values spill into. The small tables are kept by their primary key alone.
@@ -38,6 +38,10 @@ CREATE TABLE audit (
   sequence INTEGER PRIMARY KEY, at TEXT NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, secret TEXT, version TEXT,
   pod TEXT, outcome TEXT NOT NULL, hash BLOB NOT NULL, mac BLOB NOT NULL) STRICT;
 ";
+
+/// Rows are counted. The one row that there is gets its value, and a MAC that covers it, when there is a key: see
+/// `soundness`.
+const COUNTED: &str = "ALTER TABLE position ADD COLUMN tally_seal BLOB;";
 
 /// Checks that the file is ours and brings it to this version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

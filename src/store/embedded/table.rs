@@ -1,11 +1,12 @@
-//! Rows with MACs: no row is read but through here, and none comes out whose MAC is not right.
+//! Rows with MACs: no row is read but through here, and none comes out whose MAC is not right. Rows that are counted
+//! are in a tally as well, so that none of them is removed or put back from an older copy of itself unnoticed.
 //! Must not know what the columns mean.
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Params, Row, params_from_iter};
 
 use super::fault::fault;
-use crate::seal::{DerivedKey, Field, digest, row_is_whole, row_mac, same};
+use crate::seal::{DerivedKey, Field, Tally, digest, row_is_whole, row_mac, same};
 use crate::store::StoreError;
 
 /// A table: its columns in the order in which rows are given and taken, the first `key` of them its primary key.
@@ -35,16 +36,40 @@ impl Table {
         params: impl Params,
         read: Read,
     ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut found = Vec::new();
+        self.each(connection, key, clause, params, read, |values, _| found.push(values))?;
+        Ok(found)
+    }
+
+    /// Checks every row, each with its bulk, and counts it.
+    pub(super) fn count(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        tally: &mut Tally,
+    ) -> Result<(), StoreError> {
+        self.each(connection, key, "", [], Read::Whole, |_, mac| tally.add(key, mac))
+    }
+
+    fn each(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        clause: &str,
+        params: impl Params,
+        read: Read,
+        mut visit: impl FnMut(Vec<Value>, &[u8]),
+    ) -> Result<(), StoreError> {
         let bulk = self.bulk.filter(|_| read == Read::Whole);
         let columns = self.columns.iter().copied().chain(["mac"]).chain(bulk).collect::<Vec<_>>().join(", ");
         let sql = format!("SELECT {columns} FROM {} {clause}", self.name);
         let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
         let mut rows = statement.query(params).map_err(fault)?;
-        let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(fault)? {
-            found.push(self.checked(key, row, bulk.is_some())?);
+            let values = self.checked(key, row, bulk.is_some())?;
+            visit(values, row.get_ref(self.columns.len()).map_err(fault)?.as_blob().unwrap_or_default());
         }
-        Ok(found)
+        Ok(())
     }
 
     fn checked(&self, key: &DerivedKey, row: &Row<'_>, with_bulk: bool) -> Result<Vec<Value>, StoreError> {
@@ -76,17 +101,70 @@ impl Table {
         Ok(values)
     }
 
-    /// Writes a row over whatever has its primary key. With a `bulk`, the last value is that column's.
+    /// As `put`, for a table whose rows are counted.
+    pub(super) fn put_counted(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        tally: &mut Tally,
+        values: &[Value],
+    ) -> Result<(), StoreError> {
+        let clause: Vec<_> =
+            self.columns[..self.key].iter().enumerate().map(|(at, c)| format!("{c} = ?{}", at + 1)).collect();
+        let sql = format!("SELECT mac FROM {} WHERE {}", self.name, clause.join(" AND "));
+        self.discount(connection, key, tally, &sql, params_from_iter(&values[..self.key]))?;
+        tally.add(key, &self.put(connection, key, values)?);
+        Ok(())
+    }
+
+    /// As `delete`, for a table whose rows are counted.
+    pub(super) fn delete_counted(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        tally: &mut Tally,
+        clause: &str,
+        params: impl Params,
+    ) -> Result<usize, StoreError> {
+        let sql = format!("DELETE FROM {} {clause} RETURNING mac", self.name);
+        self.discount(connection, key, tally, &sql, params)
+    }
+
+    /// Takes rows out of the tally; tells how many. Their MACs need no check: a wrong one spoils the tally.
+    fn discount(
+        &self,
+        connection: &Connection,
+        key: &DerivedKey,
+        tally: &mut Tally,
+        sql: &str,
+        params: impl Params,
+    ) -> Result<usize, StoreError> {
+        let mut statement = connection.prepare_cached(sql).map_err(fault)?;
+        let mut rows = statement.query(params).map_err(fault)?;
+        let mut count = 0;
+        while let Some(row) = rows.next().map_err(fault)? {
+            let ValueRef::Blob(mac) = row.get_ref(0).map_err(fault)? else { return Err(self.tampered(&[])) };
+            // The row that is written before there is a key has none, and was never counted.
+            if !mac.is_empty() {
+                tally.remove(key, mac);
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Writes a row over whatever has its primary key; gives its MAC. With a `bulk`, the last value is that column's.
     pub(super) fn put(
         &self,
         connection: &Connection,
         key: &DerivedKey,
         values: &[Value],
-    ) -> Result<(), StoreError> {
+    ) -> Result<[u8; 32], StoreError> {
         let fields = fields(&values[..self.columns.len()])
             .ok_or_else(|| StoreError::Corrupt(format!("a row for table {} has no such type", self.name)))?;
         let mac = row_mac(key, self.name, &fields[..self.key], &fields[self.key..]);
-        self.put_with_mac(connection, values, mac.to_vec())
+        self.put_with_mac(connection, values, mac.to_vec())?;
+        Ok(mac)
     }
 
     /// For the one row that is written before there is a key.

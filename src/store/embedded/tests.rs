@@ -1,5 +1,7 @@
 //! The embedded store fulfils the contract, starts as a store must, and keeps what it acknowledged when it is killed.
 
+mod put_back;
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -322,17 +324,21 @@ async fn what_was_acknowledged_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_schema_is_read_for_ever() {
-    let bench = FolderBench::new();
-    let connection = Connection::open(bench.path("tidelock.db")).unwrap();
-    connection.execute_batch(include_str!("fixtures/store_v1.sql")).unwrap();
-    drop(connection);
-    let store = open(bench.folder.path()).await.unwrap();
-    contract::holds_the_fixture(&store).await;
-    // Its one value was sealed under the root key of these tests.
-    let sealed = store.version(&arn(1), &id(1)).await.unwrap().unwrap().sealed.unwrap();
-    let (arn, id) = (arn(1), id(1));
-    let place = Place { region: "local-1", arn: &arn, version: &id };
-    let root = RootSecret::from_bytes(&[1; 32]).unwrap();
-    assert!(root.unwrap(sealed.wrapped_key(), &place.of_key()).is_ok());
+async fn a_file_of_each_earlier_schema_is_read_for_ever() {
+    for sql in [include_str!("fixtures/store_v1.sql"), include_str!("fixtures/store_v2.sql")] {
+        let bench = FolderBench::new();
+        let connection = Connection::open(bench.path("tidelock.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        let store = open(bench.folder.path()).await.unwrap();
+        contract::holds_the_fixture(&store).await;
+        // Its one value was sealed under the root key of these tests.
+        let sealed = store.version(&arn(1), &id(1)).await.unwrap().unwrap().sealed.unwrap();
+        let (arn, id) = (arn(1), id(1));
+        let place = Place { region: "local-1", arn: &arn, version: &id };
+        let root = RootSecret::from_bytes(&[1; 32]).unwrap();
+        assert!(root.unwrap(sealed.wrapped_key(), &place.of_key()).is_ok());
+        drop(store);
+        open(bench.folder.path()).await.unwrap();
+    }
 }

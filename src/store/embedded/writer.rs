@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::apply::{Apply, installation};
 use super::fault::fault;
 use super::ledger::Ledger;
-use crate::seal::DerivedKey;
+use super::soundness::is_of;
+use crate::seal::{DerivedKey, Tally};
 use crate::store::{Batch, Change, InstallationState, Position, StoreError};
 
 /// So many share one flush at most: beyond, the first would wait long for the last.
@@ -31,6 +32,8 @@ pub(super) struct Job {
 struct Writer {
     connection: Connection,
     key: std::sync::Arc<DerivedKey>,
+    /// That of all rows that are committed.
+    tally: Tally,
     /// Whether the installation is known to be ready: until then, only that is written.
     ready: bool,
 }
@@ -39,9 +42,10 @@ struct Writer {
 pub(super) fn start(
     connection: Connection,
     key: std::sync::Arc<DerivedKey>,
+    tally: Tally,
     mut jobs: mpsc::Receiver<Job>,
 ) -> Result<JoinHandle<()>, StoreError> {
-    let mut writer = Writer { connection, key, ready: false };
+    let mut writer = Writer { connection, key, tally, ready: false };
     let run = move || {
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
@@ -78,24 +82,26 @@ impl Writer {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
         let mut ready = self.ready || is_ready(&transaction, &self.key)?;
         let before = Ledger::read(&transaction, &self.key)?;
-        let mut ledger = before.clone();
+        is_of(&before, &self.key, &self.tally)?;
+        let (mut ledger, mut tally) = (before.clone(), self.tally.clone());
         let mut outcomes = Vec::with_capacity(group.len());
         for work in group {
             let savepoint = transaction.savepoint().map_err(fault)?;
-            let mut next = ledger.clone();
+            let (mut next, mut next_tally) = (ledger.clone(), tally.clone());
             let outcome = match work {
                 Work::RaiseEpoch => {
                     next.position.epoch.0 += 1;
                     Ok(())
                 }
-                Work::Commit(batch) => allowed(batch, ready)
-                    .and_then(|()| Apply::new(&savepoint, &self.key, &mut next).batch(batch)),
+                Work::Commit(batch) => allowed(batch, ready).and_then(|()| {
+                    Apply::new(&savepoint, &self.key, &mut next, &mut next_tally).batch(batch)
+                }),
             };
             match outcome {
                 Ok(()) => {
                     savepoint.commit().map_err(fault)?;
                     outcomes.push(Ok(next.position));
-                    ledger = next;
+                    (ledger, tally) = (next, next_tally);
                     ready = ready || makes_ready(work);
                 }
                 // These are the batch's own affair: dropping its savepoint takes back what it did.
@@ -110,10 +116,10 @@ impl Writer {
             }
         }
         if ledger != before {
-            ledger.write(&transaction, &self.key)?;
+            ledger.write(&transaction, &self.key, &tally)?;
         }
         transaction.commit().map_err(fault)?;
-        self.ready = ready;
+        (self.ready, self.tally) = (ready, tally);
         Ok(outcomes)
     }
 }

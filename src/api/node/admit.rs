@@ -9,6 +9,7 @@ use super::refusal::Refusal;
 use crate::access::Principal;
 use crate::api::authenticate::bearer;
 use crate::cluster::TokenRefused;
+use crate::failpoint;
 use crate::wire::node::Mount;
 use crate::wire::node::refused::Reason;
 
@@ -27,7 +28,10 @@ pub(super) async fn agent(settings: &NodeSettings, metadata: &MetadataMap) -> Re
 
 /// The node of a token of the agent's own: our ServiceAccount, bound to a pod that is bound to a node.
 pub(super) async fn agent_token(settings: &NodeSettings, token: &str) -> Result<String, Status> {
-    let reviewed = settings.tokens.authenticate(token, &settings.stream_audience).await;
+    let mut reviewed = settings.tokens.authenticate(token, &settings.stream_audience).await;
+    if !failpoint::guard("stream-audience") && reviewed.is_err() {
+        reviewed = settings.tokens.authenticate(token, &settings.mount_audience).await;
+    }
     let who = reviewed.map_err(|refused| match refused {
         TokenRefused::Unavailable(_) => Status::unavailable(refused.to_string()),
         _ => Status::unauthenticated(refused.to_string()),
@@ -61,10 +65,12 @@ pub(super) async fn pod(
     let (Some(account), Some(pod)) = (who.account(), who.pod()) else {
         return no("is not bound to a pod");
     };
-    if pod.node.as_deref() != Some(node) {
+    if failpoint::guard("node-bound-stream") && pod.node.as_deref() != Some(node) {
         return no(&format!("is not bound to node {node}, from which it came"));
     }
-    if pod.uid != mount.pod_uid || pod.name != mount.pod_name || account.namespace != mount.pod_namespace {
+    let another =
+        pod.uid != mount.pod_uid || pod.name != mount.pod_name || account.namespace != mount.pod_namespace;
+    if failpoint::guard("pod-bound-token") && another {
         return no("belongs to another pod than the volume");
     }
     if account.name != mount.service_account {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::failpoint;
 use crate::secret::Arn;
 
 /// So many may vanish at once without question, or this part of all, whichever is more.
@@ -95,7 +96,7 @@ pub fn judge(
     let mut whys = Vec::new();
     for (group, gone, all, what) in groups {
         let arns = group.into_iter().map(|secret| secret.arn.clone());
-        if gone > unquestioned(all) {
+        if failpoint::guard("mass-deletion-hold") && gone > unquestioned(all) {
             waiting.extend(arns);
             whys.push(format!(
                 "{gone} of {all} {what} vanished within minutes, at most {} may",

@@ -19,12 +19,27 @@ const OFF: &str = "TIDELOCK_TEST_GUARD_OFF";
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// The guard as the source names it, and the test that must fail without it: in the library, or `file::name` in `tests/`.
-const GUARDS: [(&str, &str, &str); 18] = [
+const GUARDS: [(&str, &str, &str); 21] = [
     ("fencing", "lib", "store::embedded::tests::a_writer_of_an_earlier_epoch_is_fenced"),
     ("fsync", "lib", "store::embedded::folder::tests::a_commit_waits_for_the_disk"),
     ("aad", "lib", "seal::tests::a_sealed_version_opens_at_its_own_place_and_nowhere_else"),
     ("row-mac", "lib", "store::embedded::tests::no_changed_column_is_read"),
     ("rollback-check", "lib", "store::start::tests::a_store_behind_its_noted_position_was_put_back"),
+    (
+        "row-tally",
+        "lib",
+        "store::embedded::tests::put_back::a_row_put_back_from_an_older_copy_of_itself_is_noticed",
+    ),
+    (
+        "structure-check",
+        "lib",
+        "store::embedded::tests::put_back::an_index_that_lost_an_entry_is_noticed_before_anything_is_looked_up",
+    ),
+    (
+        "clock-check",
+        "lib",
+        "server::opening::tests::a_clock_behind_the_store_is_not_served_by_unless_somebody_says_so",
+    ),
     (
         "pod-bound-token",
         "lib",

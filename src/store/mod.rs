@@ -3,7 +3,7 @@
 
 mod chain;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod embedded;
 mod error;
 mod record;
@@ -11,7 +11,7 @@ mod start;
 
 pub use chain::audit_hash;
 #[cfg(test)]
-pub use embedded::tests::open_for_tests;
+pub(crate) use embedded::tests::{Volume, fault, open_for_tests};
 pub use embedded::{Embedded, EmbeddedFile};
 pub use error::StoreError;
 pub use record::*;

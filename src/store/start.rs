@@ -197,7 +197,7 @@ const CLOCK_BEHIND_MAX: SignedDuration = SignedDuration::from_mins(5);
 /// Refuses a clock that lags behind the store: deletions and rotations would come late, and times run backwards.
 pub fn check_clock(newest_record_at: Option<Timestamp>, now: Timestamp) -> Result<(), Refusal> {
     let Some(newest) = newest_record_at else { return Ok(()) };
-    if newest.duration_since(now) <= CLOCK_BEHIND_MAX {
+    if newest.duration_since(now) <= CLOCK_BEHIND_MAX || !failpoint::guard("clock-check") {
         return Ok(());
     }
     let message = format!(

@@ -174,3 +174,13 @@ pub async fn fill(store: &dyn Store, n: u32) {
     ];
     write(store, changes).await.unwrap();
 }
+
+/// A rotation and a mount of a secret that is there.
+pub fn belongings(epoch: crate::store::Epoch, n: u32) -> Batch {
+    let changes = vec![
+        Change::PutVersion(version(n, 2)),
+        Change::PutRotation(rotation(n), Expected::Absent),
+        Change::PutMount(mount(&format!("mount-{n}"), n, "node-a")),
+    ];
+    Batch { epoch, changes, audit: vec![entry(6, "done")] }
+}

@@ -9,6 +9,7 @@ use super::fault::fault;
 use super::journal::ROTATION;
 use super::ledger::{Ledger, POSITION};
 use super::table::Table;
+use crate::failpoint;
 use crate::seal::{DerivedKey, Tally, same};
 use crate::store::StoreError;
 
@@ -38,14 +39,15 @@ pub(super) fn check(connection: &Connection, key: &DerivedKey) -> Result<Tally, 
 
 /// Whether a ledger was written beside rows of this tally.
 pub(super) fn is_of(ledger: &Ledger, key: &DerivedKey, tally: &Tally) -> Result<(), StoreError> {
-    if same(&ledger.tally_seal, &tally.seal(key)) { Ok(()) } else { Err(StoreError::RowsPutBack) }
+    let same = same(&ledger.tally_seal, &tally.seal(key));
+    if same || !failpoint::guard("row-tally") { Ok(()) } else { Err(StoreError::RowsPutBack) }
 }
 
 /// Pages, order of rows, and that each index has every row.
 fn structure_is_whole(connection: &Connection, table: &Table) -> Result<(), StoreError> {
     let sql = format!("PRAGMA integrity_check({})", table.name);
     let said: String = connection.query_row(&sql, [], |row| row.get(0)).map_err(fault)?;
-    if said == "ok" {
+    if said == "ok" || !failpoint::guard("structure-check") {
         return Ok(());
     }
     // SQLite's words name pages, tables and indexes; never what is in them.

@@ -1,10 +1,13 @@
 //! The embedded store fulfils the contract, starts as a store must, and keeps what it acknowledged when it is killed.
 
+mod kills;
+mod power;
 mod put_back;
+mod volume;
 
-use std::io::{BufRead, BufReader};
+pub(crate) use volume::{Volume, fault};
+
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use super::*;
 use crate::seal::{Place, RootSecret};
@@ -244,83 +247,6 @@ async fn no_value_and_no_key_lies_in_the_files_in_clear() {
         found += bytes.windows(64).filter(|window| *window == &sealed[..64]).count();
     }
     assert!(found > 0, "the sealed value was looked for in the wrong files");
-}
-
-const CHILD_FOLDER: &str = "TIDELOCK_TEST_STORE_FOLDER";
-
-/// Not a test by itself: `what_was_acknowledged_survives_a_kill` runs it as a process of its own.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::disallowed_methods, reason = "how a parent test tells its child what to do")]
-async fn a_child_that_writes_until_it_is_killed() {
-    let Ok(folder) = std::env::var(CHILD_FOLDER) else { return };
-    let store = open(Path::new(&folder)).await.unwrap();
-    let epoch = store.raise_epoch().await.unwrap();
-    // Eight write at once, so that kills fall into groups as well.
-    let lane = async |lane: u32| {
-        let mut n = store.secrets(None, 100_000).await.unwrap().len() as u32 * 8 + lane;
-        loop {
-            let changes =
-                vec![Change::PutSecret(secret(n), Expected::Absent), Change::PutVersion(version(n, 1))];
-            let audit = vec![entry(1, &n.to_string())];
-            let position = store.commit(Batch { epoch, changes, audit }).await.unwrap();
-            println!("acknowledged {n} {}", position.commit);
-            n += 8;
-        }
-    };
-    futures::future::join_all((0..8).map(lane)).await;
-}
-
-#[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
-    let bench = FolderBench::new();
-    let mut acknowledged = Vec::new();
-    for round in 0..10 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "store::embedded::tests::a_child_that_writes_until_it_is_killed",
-                "--exact",
-                "--nocapture",
-            ])
-            .env(CHILD_FOLDER, bench.folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let before = acknowledged.len();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            // A line that the kill cut short acknowledged nothing that could be checked.
-            if let Some((_, said)) = line.unwrap().split_once("acknowledged ")
-                && let Some((n, commit)) = said.split_once(' ')
-                && let (Ok(n), Ok(commit)) = (n.parse::<u32>(), commit.parse::<u64>())
-            {
-                acknowledged.push((n, commit));
-            }
-            if acknowledged.len() - before == 1 + round * 7 {
-                child.kill().unwrap();
-            }
-        }
-        assert!(!child.wait().unwrap().success());
-        assert!(acknowledged.len() > before, "the child wrote nothing in round {round}");
-
-        let store = open(bench.folder.path()).await.unwrap();
-        let newest = store.position().await.unwrap().commit;
-        let audited = store.audit(0, usize::MAX).await.unwrap();
-        for (n, commit) in &acknowledged {
-            assert!(*commit <= newest, "round {round}: commit {commit} of {newest}");
-            assert!(store.secret(&arn(*n)).await.unwrap().is_some(), "round {round}: secret {n}");
-            let written = store.version(&arn(*n), &id(1)).await.unwrap();
-            assert!(written.is_some_and(|found| found.sealed.is_some()), "round {round}: version of {n}");
-            assert!(
-                audited.iter().any(|row| row.entry.outcome == n.to_string()),
-                "round {round}: audit of {n}"
-            );
-        }
-        // And what was not acknowledged is there whole or not at all.
-        let secrets = store.secrets(None, usize::MAX).await.unwrap();
-        assert_eq!(secrets.len(), audited.len());
-        for record in secrets {
-            assert_eq!(store.versions(&record.arn).await.unwrap().len(), 1, "{}", record.name);
-        }
-    }
 }
 
 #[tokio::test]

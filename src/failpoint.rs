@@ -1,25 +1,25 @@
 //! Named points at which a test ends this process, and named guards that a test takes out to show that each is needed.
-//! Only a build with the feature `test-guards` knows any: elsewhere `reach` is nothing and `guard` is `true`, and the
+//! Only a build with the feature `test-guards`, or of the unit tests, knows any: elsewhere `reach` is nothing and `guard` is `true`, and the
 //! names are not in the program. Must not hold logic: what a guard protects stands where it is asked.
 
 /// A moment at which a crash must lose nothing. Dies here, as by SIGKILL, when the environment says
 /// `TIDELOCK_TEST_FAILPOINT=<name>`, or `<name>:<n>` at the n-th time.
 #[inline(always)]
 pub fn reach(_name: &'static str) {
-    #[cfg(feature = "test-guards")]
+    #[cfg(any(test, feature = "test-guards"))]
     armed::reach(_name);
 }
 
 /// Whether the guard of this name is in force: always, but for a test that says `TIDELOCK_TEST_GUARD_OFF=<name>`.
 #[inline(always)]
 pub fn guard(_name: &'static str) -> bool {
-    #[cfg(feature = "test-guards")]
+    #[cfg(any(test, feature = "test-guards"))]
     return armed::guard(_name);
-    #[cfg(not(feature = "test-guards"))]
+    #[cfg(not(any(test, feature = "test-guards")))]
     true
 }
 
-#[cfg(feature = "test-guards")]
+#[cfg(any(test, feature = "test-guards"))]
 mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,9 @@ pub mod doors;
 mod image;
 mod may_project;
 mod opening;
+mod surroundings;
 mod tasks;
+mod trouble;
 mod watched;
 
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::store::Store;
 use crate::telemetry::{Component, Metrics, Readiness};
 use anchor::StoreAnchor;
 use opening::{Hindrance, Opened, Opening};
+use surroundings::InCluster;
 use tasks::Tasks;
 use watched::{WatchedStore, noted};
 
@@ -108,10 +111,19 @@ async fn lead(
     };
     let fenced = CancellationToken::new();
     positions.send_replace(Some(noted(opened.position)));
-    let watched: Arc<dyn Store> =
-        Arc::new(WatchedStore { store: Arc::clone(&opened.store), positions, fenced: fenced.clone() });
+    let (troubles, seen_troubles) = watch::channel(None);
+    let watched: Arc<dyn Store> = Arc::new(WatchedStore {
+        store: Arc::clone(&opened.store),
+        positions,
+        troubles,
+        fenced: fenced.clone(),
+    });
+    let told = trouble::tell(Arc::clone(&watched), opened.epoch, seen_troubles, store, OPEN_AGAIN);
     serve(ground, tasks, watched, opened).await?;
-    store.ready();
+    let cut = tasks.stop();
+    tasks.spawn("store", async move {
+        cut.run_until_cancelled(told).await;
+    });
     tokio::select! {
         () = &mut lost => bail!("the Lease was lost"),
         () = fenced.cancelled() => bail!("Fenced: a newer leader has taken over the store"),
@@ -124,7 +136,7 @@ async fn open(ground: &Ground, component: &Component) -> Opened {
     loop {
         match open_once(ground).await {
             Ok(opened) => return opened,
-            Err(hindrance) => component.not_ready(hindrance.reason(), hindrance.to_string()),
+            Err(hindrance) => hindrance.tell(component),
         }
         tokio::time::sleep(OPEN_AGAIN).await;
     }
@@ -134,8 +146,9 @@ async fn open_once(ground: &Ground) -> Result<Opened, Hindrance> {
     // Not a candidate: it only reads what earlier leaders noted.
     let (clerk, _) = ground.elector(watch::channel(None).1);
     let noted = clerk.noted_position().await?;
-    let (client, args, now) = (&ground.client, &ground.args, ground.clock.now());
-    let (opened, forget) = Opening { client, args, now, noted }.run().await?;
+    let (args, now) = (&ground.args, ground.clock.now());
+    let around = &InCluster { client: &ground.client, args };
+    let (opened, forget) = Opening { around, args, now, noted }.run().await?;
     if forget {
         clerk.forget_position().await?;
     }

@@ -1,21 +1,19 @@
 //! Opening the store, on the first start and on every other: observes, asks `decide_start`, carries out one plan, and
 //! observes again. Must not make a key beside records, nor take a lost store for a new one.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
-use kube::{Api, Client, CustomResourceExt};
-use zeroize::Zeroize;
 
+use super::surroundings::{Place, Surroundings};
 use super::watched::noted;
 use crate::cluster::{LeaseTrouble, StorePosition};
 use crate::config::ServerArgs;
-use crate::crd::{ACCEPT_LOSS_KEY, ManagedSecret, accept_loss_name};
+use crate::failpoint;
 use crate::kms::{KeyFile, KmsError, RootKey};
 use crate::seal::SystemRandom;
 use crate::store::{
@@ -23,9 +21,8 @@ use crate::store::{
     Observed, Position, ROW_MAC, Refusal, StartPlan, Store, StoreError, check_clock, check_position,
     decide_start,
 };
+use crate::telemetry::Component;
 
-/// The key of the Secret's data that holds the root key's line.
-const ROOT_KEY: &str = "root-key";
 /// A first start takes four; what takes more is in a circle.
 const STEPS_MAX: usize = 8;
 
@@ -67,11 +64,16 @@ impl Hindrance {
             Self::Circle | Self::CutOff => "StoreNotOpened",
         }
     }
+
+    /// Says it where people look: in readiness, and from there in the log.
+    pub fn tell(&self, component: &Component) {
+        component.not_ready(self.reason(), self.to_string());
+    }
 }
 
 /// What an opening needs to know and to ask.
 pub struct Opening<'a> {
-    pub client: &'a Client,
+    pub around: &'a dyn Surroundings,
     pub args: &'a ServerArgs,
     pub now: Timestamp,
     /// The position that an earlier leader noted on the Lease.
@@ -81,13 +83,14 @@ pub struct Opening<'a> {
 impl Opening<'_> {
     /// Opens the store. Also tells whether the noted position is to be forgotten, since somebody accepted the loss.
     pub async fn run(&self) -> Result<(Opened, bool), Hindrance> {
-        let loss = self.loss().await?;
+        let loss = self.around.loss().await?;
         for _ in 0..STEPS_MAX {
             let mut file = opened(self.args.store_dir.clone()).await?;
-            let key = self.root_key().await?;
+            let key = self.around.root_key().await?;
             let installation = file.installation()?;
             let observed = Observed {
-                custom_resource_has_arn: installation.is_none() && self.some_resource_has_arn().await?,
+                custom_resource_has_arn: installation.is_none()
+                    && self.around.some_resource_has_arn().await?,
                 installation,
                 store_has_records: file.has_records()?,
                 key: seen(&key),
@@ -99,16 +102,23 @@ impl Opening<'_> {
                 (StartPlan::BeginInitialising { adopt }, _) => {
                     let id = adopt.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
                     tracing::info!(installation = id, "a new store begins");
+                    failpoint::reach("first-start.before-begin");
                     file.begin(&self.installation(id).await?)?;
+                    failpoint::reach("first-start.begun");
                 }
-                (StartPlan::CreateKey { installation }, _) => self.create_root_key(&installation).await?,
+                (StartPlan::CreateKey { installation }, _) => {
+                    failpoint::reach("first-start.before-key");
+                    let line = KeyFile::generate(&installation, &mut SystemRandom);
+                    self.around.keep_root_key(line).await?;
+                    failpoint::reach("first-start.key-made");
+                }
                 (StartPlan::FinishReady { .. }, Ok(Some(key))) => {
                     finish(file, key, observed.installation).await?
                 }
                 (StartPlan::Serve, Ok(Some(key))) => {
                     let opened = self.serve(file, key, loss.as_ref(), observed.installation).await?;
                     if loss.is_some() {
-                        self.forget_loss().await?;
+                        self.around.forget_loss().await?;
                     }
                     return Ok((opened, loss.is_some()));
                 }
@@ -141,112 +151,23 @@ impl Opening<'_> {
         }
         let epoch = store.raise_epoch().await?;
         let position = store.position().await?;
+        failpoint::reach("start.epoch-raised");
         Ok(Opened { store: Arc::new(store), root_key: Arc::new(key), epoch, position })
     }
 
-    /// `Ok(None)` when there is none; the inner error says what is wrong with one that is no key.
-    async fn root_key(&self) -> Result<Result<Option<KeyFile>, KmsError>, Hindrance> {
-        let name = self.args.root_key_name();
-        let what = || format!("the Secret {}/{name}", self.args.namespace);
-        let found = self.secrets().get_opt(&name).await;
-        let Some(secret) = found.map_err(|source| asked(what(), source))? else { return Ok(Ok(None)) };
-        let mut data = secret.data.unwrap_or_default();
-        let place = what();
-        let line = data.get(ROOT_KEY).and_then(|bytes| std::str::from_utf8(&bytes.0).ok());
-        let key = match line {
-            Some(line) => KeyFile::parse(&place, line).map(Some),
-            None => Err(KmsError::BadKeyFile { path: place, wrong: "it has no text under `root-key`" }),
-        };
-        data.values_mut().for_each(|bytes| bytes.0.zeroize());
-        Ok(key)
-    }
-
-    /// Fails silently when one is there by now: the next look finds it.
-    async fn create_root_key(&self, installation: &str) -> Result<(), Hindrance> {
-        let line = KeyFile::generate(installation, &mut SystemRandom);
-        let name = self.args.root_key_name();
-        let mut secret = Secret {
-            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-            data: Some([(ROOT_KEY.to_owned(), ByteString(line.as_bytes().to_vec()))].into()),
-            immutable: Some(true),
-            ..Secret::default()
-        };
-        let created = self.secrets().create(&PostParams::default(), &secret).await;
-        secret.data.iter_mut().flat_map(|data| data.values_mut()).for_each(|bytes| bytes.0.zeroize());
-        match created {
-            Ok(_) => {
-                tracing::info!(secret = name, "the root key was made: back it up, no value opens without it")
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(source) => {
-                let what = format!("the Secret {}/{name}", self.args.namespace);
-                return Err(Hindrance::Cluster { what, done: "created", source: Box::new(source) });
-            }
-        }
-        Ok(())
-    }
-
     async fn installation(&self, id: String) -> Result<Installation, Hindrance> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let system = namespaces.get_metadata("kube-system").await;
-        let system = system.map_err(|source| asked("the namespace kube-system".to_owned(), source))?;
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let definition = definitions.get_metadata_opt(ManagedSecret::crd_name()).await;
-        let definition =
-            definition.map_err(|source| asked("the definition of ManagedSecret".to_owned(), source))?;
+        let Place { cluster_id, crd_uid } = self.around.place().await?;
         Ok(Installation {
             id,
             state: InstallationState::Initialising,
             region: self.args.region.clone(),
             account: self.args.account.clone(),
-            cluster_id: system.metadata.uid.unwrap_or_default(),
-            crd_uid: definition.and_then(|found| found.metadata.uid).unwrap_or_default(),
+            cluster_id,
+            crd_uid,
             root_key: None,
             created_at: self.now,
         })
     }
-
-    async fn some_resource_has_arn(&self) -> Result<bool, Hindrance> {
-        let resources: Api<ManagedSecret> = Api::all(self.client.clone());
-        match resources.list(&ListParams::default()).await {
-            Ok(found) => Ok(found.items.iter().any(|r| r.status.as_ref().is_some_and(|s| s.arn.is_some()))),
-            // Without the definition there are no resources.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-            Err(source) => Err(asked("ManagedSecrets".to_owned(), source)),
-        }
-    }
-
-    async fn loss(&self) -> Result<Option<LossAccepted>, Hindrance> {
-        let name = accept_loss_name(&self.args.name);
-        let found = self.config_maps().get_opt(&name).await;
-        let found = found.map_err(|source| asked(format!("the ConfigMap {name}"), source))?;
-        let installation = found.and_then(|map| map.data?.remove(ACCEPT_LOSS_KEY));
-        Ok(installation.map(|installation| LossAccepted { installation }))
-    }
-
-    async fn forget_loss(&self) -> Result<(), Hindrance> {
-        let name = accept_loss_name(&self.args.name);
-        match self.config_maps().delete(&name, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(source) => {
-                let what = format!("the ConfigMap {name}");
-                Err(Hindrance::Cluster { what, done: "deleted", source: Box::new(source) })
-            }
-        }
-    }
-
-    fn secrets(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.args.namespace)
-    }
-
-    fn config_maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), &self.args.namespace)
-    }
-}
-
-fn asked(what: String, source: kube::Error) -> Hindrance {
-    Hindrance::Cluster { what, done: "read", source: Box::new(source) }
 }
 
 fn seen(key: &Result<Option<KeyFile>, KmsError>) -> KeySeen {
@@ -275,9 +196,12 @@ async fn unlocked(file: EmbeddedFile, key: &KeyFile) -> Result<Embedded, Hindran
 async fn finish(file: EmbeddedFile, key: KeyFile, begun: Option<Installation>) -> Result<(), Hindrance> {
     let Some(begun) = begun else { return Err(Hindrance::Circle) };
     let store = unlocked(file, &key).await?;
+    failpoint::reach("first-start.unlocked");
     let epoch = store.raise_epoch().await?;
+    failpoint::reach("first-start.before-ready");
     let ready =
         Installation { state: InstallationState::Ready, root_key: Some(key.key_id().clone()), ..begun };
     store.commit(Batch { epoch, changes: vec![Change::PutInstallation(ready)], audit: Vec::new() }).await?;
+    failpoint::reach("first-start.ready");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The store as the server sees it: passes everything on, notes where it stands, and notices a newer leader.
+//! The store as the server sees it: passes everything on, notes where it stands, and notices trouble and a newer leader.
 //! Must not change an answer.
 
 use std::sync::Arc;
@@ -19,14 +19,21 @@ pub struct WatchedStore {
     pub store: Arc<dyn Store>,
     /// For the Lease, which tells a later leader whether the store was put back from an older copy.
     pub positions: watch::Sender<Option<StorePosition>>,
+    /// What the store last complained of that concerns more than the one who asked.
+    pub troubles: watch::Sender<Option<StoreError>>,
     /// Cancelled when a newer leader has the store: this process must end.
     pub fenced: CancellationToken,
 }
 
 impl WatchedStore {
     fn seen<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        if matches!(answer, Err(StoreError::Fenced)) {
-            self.fenced.cancel();
+        match &answer {
+            Err(StoreError::Fenced) => self.fenced.cancel(),
+            // Its own affair: whoever asked decides again.
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(trouble) => {
+                self.troubles.send_replace(Some(trouble.clone()));
+            }
         }
         answer
     }
@@ -39,7 +46,7 @@ pub fn noted(position: Position) -> StorePosition {
 #[async_trait]
 impl Store for WatchedStore {
     async fn installation(&self) -> Result<Option<Installation>, StoreError> {
-        self.store.installation().await
+        self.seen(self.store.installation().await)
     }
 
     async fn raise_epoch(&self) -> Result<Epoch, StoreError> {
@@ -47,11 +54,11 @@ impl Store for WatchedStore {
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
-        self.store.position().await
+        self.seen(self.store.position().await)
     }
 
     async fn newest_record_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.store.newest_record_at().await
+        self.seen(self.store.newest_record_at().await)
     }
 
     async fn commit(&self, batch: Batch) -> Result<Position, StoreError> {
@@ -68,46 +75,46 @@ impl Store for WatchedStore {
     }
 
     async fn secret(&self, arn: &Arn) -> Result<Option<SecretRecord>, StoreError> {
-        self.store.secret(arn).await
+        self.seen(self.store.secret(arn).await)
     }
 
     async fn secret_named(&self, name: &Name) -> Result<Option<SecretRecord>, StoreError> {
-        self.store.secret_named(name).await
+        self.seen(self.store.secret_named(name).await)
     }
 
     async fn secrets(&self, after: Option<&Name>, limit: usize) -> Result<Vec<SecretRecord>, StoreError> {
-        self.store.secrets(after, limit).await
+        self.seen(self.store.secrets(after, limit).await)
     }
 
     async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError> {
-        self.store.version(arn, id).await
+        self.seen(self.store.version(arn, id).await)
     }
 
     async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError> {
-        self.store.versions(arn).await
+        self.seen(self.store.versions(arn).await)
     }
 
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {
-        self.store.rotation(arn).await
+        self.seen(self.store.rotation(arn).await)
     }
 
     async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError> {
-        self.store.rotations().await
+        self.seen(self.store.rotations().await)
     }
 
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {
-        self.store.mount(id).await
+        self.seen(self.store.mount(id).await)
     }
 
     async fn mounts_of_secret(&self, arn: &Arn) -> Result<Vec<MountRecord>, StoreError> {
-        self.store.mounts_of_secret(arn).await
+        self.seen(self.store.mounts_of_secret(arn).await)
     }
 
     async fn mounts_on_node(&self, node: &str) -> Result<Vec<MountRecord>, StoreError> {
-        self.store.mounts_on_node(node).await
+        self.seen(self.store.mounts_on_node(node).await)
     }
 
     async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        self.store.audit(after, limit).await
+        self.seen(self.store.audit(after, limit).await)
     }
 }

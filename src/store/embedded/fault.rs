@@ -5,10 +5,17 @@ use std::io;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHORT_READ};
 
 use crate::store::StoreError;
 
 pub(super) fn fault(error: rusqlite::Error) -> StoreError {
+    // SQLite says so in the code itself everywhere but for the index of its log and for a last page that is cut.
+    match error.sqlite_error().map(|error| error.extended_code) {
+        Some(SQLITE_IOERR_SHMSIZE) => return StoreError::Full,
+        Some(SQLITE_IOERR_SHORT_READ) => return StoreError::Corrupt("it is cut short".to_owned()),
+        _ => {}
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::ReadOnly) => StoreError::ReadOnly,

@@ -14,6 +14,9 @@ use super::fault::{fault, io_fault};
 use crate::failpoint;
 use crate::store::StoreError;
 
+/// SQLite's smallest page.
+const FILE_BYTES_MIN: u64 = 512;
+
 /// A folder that this process holds alone, until dropped.
 pub(super) struct Folder {
     file: PathBuf,
@@ -34,7 +37,11 @@ impl Folder {
             other => io_fault(&lock, &other.into()),
         })?;
         // SQLite gives its other files the mode of this one.
-        private(&file)?;
+        let length = private(&file)?.metadata().map_err(|error| io_fault(&file, &error))?.len();
+        // SQLite would take what is left of it for nothing, and begin anew.
+        if (1..FILE_BYTES_MIN).contains(&length) {
+            return Err(StoreError::Corrupt(format!("it is cut short to {length} bytes")));
+        }
         // Its name must be on disk before anything in it is acknowledged.
         File::open(folder).and_then(|held| held.sync_all()).map_err(|error| io_fault(folder, &error))?;
         Ok(Self { file, _lock: held })

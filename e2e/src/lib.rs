@@ -5,6 +5,7 @@ pub mod cache;
 pub mod cluster;
 pub mod demo;
 pub mod generate;
+pub mod host_server;
 pub mod images;
 pub mod install;
 mod prerequisites;

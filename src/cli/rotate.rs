@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::CliError;
 use super::connect::Cluster;
+use crate::crd::condition::SUCCEEDED;
 use crate::crd::{ANNOTATION_ROTATE, RotationSchedule};
 
 #[derive(Args, Debug)]
@@ -58,6 +59,7 @@ async fn wait(
     progress: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     let mut said = String::new();
+    let mut began = false;
     loop {
         let secret = cluster.secret(&args.name).await?;
         let status = secret.status.unwrap_or_default();
@@ -77,12 +79,26 @@ async fn wait(
             writeln!(progress, "rotated: version {version} is AWSCURRENT")?;
             return Ok(());
         }
+        began |= running.is_some();
+        if began
+            && running.is_none()
+            && let Some(why) = schedule.as_ref().and_then(failure)
+        {
+            return Err(CliError::Refused(format!("not rotated: {why}")));
+        }
         if said != now {
             writeln!(progress, "{now}")?;
             said = now;
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Why the rotation that ran last came to nothing.
+fn failure(schedule: &RotationSchedule) -> Option<String> {
+    let conditions = schedule.status.as_ref()?.conditions.as_ref()?;
+    let succeeded = conditions.iter().find(|condition| condition.type_ == SUCCEEDED)?;
+    (succeeded.status == "False").then(|| succeeded.message.clone())
 }
 
 pub async fn schedule_of(cluster: &Cluster, secret: &str) -> Result<Option<RotationSchedule>, CliError> {

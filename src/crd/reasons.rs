@@ -12,6 +12,11 @@ macro_rules! reasons {
         impl Reason {
             pub const ALL: &'static [Reason] = &[$(Reason::$variant),+];
 
+            /// What a word in a condition stands for.
+            pub fn of_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.word() == word)
+            }
+
             /// The word, as users see it everywhere.
             pub fn word(self) -> &'static str {
                 match self {
@@ -98,6 +103,8 @@ reasons! {
     RotationFailed,
     /// A rotation was given up in favour of another.
     RotationAbandoned,
+    /// The RotationSchedule was deleted: rotation is off, and what had begun waits for another schedule.
+    RotationCancelled,
     /// A pod of an earlier attempt may still run on a node that does not answer.
     WaitingForNode,
     /// The Job ran longer than it may.

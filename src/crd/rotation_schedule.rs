@@ -21,7 +21,7 @@ use super::rotator::Rotator;
     shortname = "rot",
     category = "tidelock",
     derive = "PartialEq",
-    doc = "When and how a ManagedSecret of the same namespace is rotated. Removing it ends scheduled rotations; the secret and its versions stay.",
+    doc = "When and how a ManagedSecret of the same namespace is rotated. Removing it switches rotation off and ends an attempt under way; the secret and its versions stay.",
     printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secret"),
     printcolumn(
         name = "Ready",
@@ -66,7 +66,8 @@ pub struct RotationScheduleSpec {
     #[x_kube(validation = Rule::new("self.matches('^([1-9]|1[0-9]|2[0-4])h$')")
         .message("window: write whole hours from 1h to 24h, such as 2h"))]
     pub window: Option<String>,
-    /// Whether to rotate once as soon as this object is made. Default: false.
+    /// Whether to rotate once as soon as this object is made. Without it nothing runs before the first window: AWS's test
+    /// of the rotator is not made. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate_immediately: Option<bool>,
     /// Whether to begin no further rotation by schedule. One that runs is finished. Default: false.

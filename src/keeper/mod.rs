@@ -38,7 +38,7 @@ pub use error::{KeeperError, SealingError};
 pub use files::Payload;
 pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
-pub use rotate::{AttemptFailure, RotationView};
+pub use rotate::{AttemptFailure, Hindrance, RotationView};
 pub use stage::Moved;
 pub use value::Revealed;
 

@@ -23,13 +23,26 @@ use crate::store::{
 pub struct RotationView {
     pub arn: Arn,
     pub name: Name,
-    /// Whether there is a current value to start from, and no deletion is scheduled.
-    pub rotatable: bool,
+    /// Why no rotation can be made of it now.
+    pub hindrance: Option<Hindrance>,
+    /// Whether a RotationSchedule is known to be followed; none when there never was one.
+    pub enabled: Option<bool>,
     /// When a rotation last moved AWSCURRENT, or a value written by hand took a rotation's place.
     pub last_rotation: Option<Timestamp>,
+    /// When the current value was written, by whomever.
+    pub last_written: Option<Timestamp>,
     pub journal: Option<RotationRecord>,
     /// Where the journal's version stands, while the rotation has not ended or can be resumed.
     pub pending: Option<Pending>,
+}
+
+/// What stands in the way of any rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hindrance {
+    /// There is no current value to start from.
+    NoValue,
+    /// A deletion is scheduled.
+    Deletion,
 }
 
 /// How an attempt failed: reason word and sentence. Never text of a rotator's output.
@@ -53,8 +66,70 @@ impl Keeper {
         };
         let abandoned = journal.as_ref().filter(|journal| journal.state == RotationState::Abandoned);
         let last_rotation = record.rotated_at.max(abandoned.and_then(|journal| journal.ended_at));
-        let rotatable = record.deletion.is_none() && record.stages.contains_key(&Stage::current());
-        Ok(RotationView { arn: record.arn, name: record.name, rotatable, last_rotation, journal, pending })
+        let current = record.stages.get(&Stage::current());
+        let hindrance = match (&record.deletion, current) {
+            (Some(_), _) => Some(Hindrance::Deletion),
+            (None, None) => Some(Hindrance::NoValue),
+            (None, Some(_)) => None,
+        };
+        let versions = self.ports.store.versions(arn).await?;
+        let written = versions.iter().find(|version| Some(&version.id) == current);
+        Ok(RotationView {
+            hindrance,
+            enabled: record.rotation_enabled,
+            last_rotation,
+            last_written: written.map(|version| version.created_at),
+            arn: record.arn,
+            name: record.name,
+            journal,
+            pending,
+        })
+    }
+
+    /// Whether a RotationSchedule is followed, as DescribeSecret tells it.
+    pub async fn set_rotation_enabled(&self, arn: &Arn, enabled: bool) -> Result<(), KeeperError> {
+        settle(|| async {
+            let mut record = self.rotated_secret(arn).await?;
+            if record.rotation_enabled == Some(enabled) {
+                return Ok(());
+            }
+            record.rotation_enabled = Some(enabled);
+            let expected = Expected::Revision(record.revision);
+            let operation = if enabled { Operation::Rotate } else { Operation::CancelRotation };
+            let outcome = if enabled { "enabled" } else { "disabled" };
+            let audit = self.entry(&Principal::Controller, operation.verb(), Some(arn), None, outcome);
+            self.commit(vec![Change::PutSecret(record, expected)], vec![audit]).await
+        })
+        .await
+    }
+
+    /// Stops a rotation whose schedule is gone: in this transaction an attempt that is under way loses its rights. The
+    /// labels stay as they are, as CancelRotateSecret leaves them, so that a new schedule resumes it under the same
+    /// token. Says which Jobs may still run.
+    pub async fn halt_rotation(
+        &self,
+        arn: &Arn,
+        reason: &'static str,
+        message: &str,
+    ) -> Result<Vec<JobRecord>, KeeperError> {
+        let record = self.rotated_secret(arn).await?;
+        let Some(journal) = self.ports.store.rotation(arn).await? else { return Ok(Vec::new()) };
+        if journal.state == RotationState::Running {
+            match self.pending(&record, &journal).await? {
+                Pending::Promoted => self.rotation_succeeded(arn).await?,
+                Pending::Overtaken => self.abandon_rotation(arn).await?,
+                Pending::Empty | Pending::Written => {
+                    let failure = AttemptFailure {
+                        attempt: journal.attempt,
+                        reason,
+                        message: message.to_owned(),
+                        gives_up: true,
+                    };
+                    self.rotation_attempt_failed(arn, &failure).await?;
+                }
+            }
+        }
+        Ok(journal.jobs.into_iter().filter(|job| !job.gone).collect())
     }
 
     /// Journal entry and empty AWSPENDING version under a fresh token, in one transaction. `answers` is the request
@@ -142,14 +217,22 @@ impl Keeper {
         .await
     }
 
-    /// The attempt's Job exists: from now on its pod has the rotation's rights.
-    pub async fn rotation_job_started(&self, arn: &Arn, job: &JobRecord) -> Result<(), KeeperError> {
-        self.write_journal(arn, "job started", |journal, _| {
-            journal.jobs.retain(|known| known.uid != job.uid && !known.gone);
-            journal.jobs.push(job.clone());
-            journal.step = None;
-        })
-        .await
+    /// The attempt's Job exists: from now on its pod has the rotation's rights. False when the attempt is not under way
+    /// any more: then the Job is nobody's, and has none.
+    pub async fn rotation_job_started(&self, arn: &Arn, job: &JobRecord) -> Result<bool, KeeperError> {
+        let under_way = |journal: &RotationRecord| {
+            journal.state == RotationState::Running && journal.attempt == job.attempt
+        };
+        let journal = self
+            .change_journal(arn, "job started", |journal, _| {
+                if under_way(journal) {
+                    journal.jobs.retain(|known| known.uid != job.uid && !known.gone);
+                    journal.jobs.push(job.clone());
+                    journal.step = None;
+                }
+            })
+            .await?;
+        Ok(under_way(&journal))
     }
 
     /// The step that the attempt's pod is at.
@@ -235,13 +318,22 @@ impl Keeper {
         Ok(())
     }
 
-    /// One change of an open journal. Nothing is written when nothing changes.
     async fn write_journal(
         &self,
         arn: &Arn,
         outcome: &str,
         change: impl Fn(&mut RotationRecord, Timestamp),
     ) -> Result<(), KeeperError> {
+        self.change_journal(arn, outcome, change).await.map(drop)
+    }
+
+    /// One change of a journal, which it returns as it is then. Nothing is written when nothing changes.
+    async fn change_journal(
+        &self,
+        arn: &Arn,
+        outcome: &str,
+        change: impl Fn(&mut RotationRecord, Timestamp),
+    ) -> Result<RotationRecord, KeeperError> {
         settle(|| async {
             let Some(before) = self.ports.store.rotation(arn).await? else {
                 return Err(KeeperError::NotFound);
@@ -249,12 +341,13 @@ impl Keeper {
             let mut journal = before.clone();
             change(&mut journal, self.now());
             if journal == before {
-                return Ok(());
+                return Ok(journal);
             }
             let expected = Expected::Revision(before.revision);
             let verb = Operation::Rotate.verb();
             let audit = self.entry(&Principal::Controller, verb, Some(arn), Some(&before.version), outcome);
-            self.commit(vec![Change::PutRotation(journal, expected)], vec![audit]).await
+            self.commit(vec![Change::PutRotation(journal.clone(), expected)], vec![audit]).await?;
+            Ok(journal)
         })
         .await
     }

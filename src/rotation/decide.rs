@@ -170,7 +170,7 @@ fn begin_or_wait(observed: &Observed<'_>, now: Timestamp) -> Plan {
     if observed.suspend {
         return Plan::Nothing { until: None };
     }
-    if observed.rotate_immediately && observed.basis.last_rotation.is_none() {
+    if is_immediate(observed, observed.basis.last_rotation) {
         return Plan::Begin { reason: Reason::Immediate };
     }
     match next_start(observed, now) {
@@ -202,8 +202,10 @@ fn between_attempts(observed: &Observed<'_>, unfinished: Unfinished, next: u32, 
         return Plan::Resume { reason: Reason::Requested };
     }
     if unfinished.gave_up.is_some() {
+        let immediate = is_immediate(observed, observed.basis.last_rotation.max(unfinished.gave_up));
         return match next_start(observed, now) {
             _ if observed.suspend => Plan::Nothing { until: None },
+            _ if immediate => Plan::Resume { reason: Reason::Immediate },
             Some(start) if start <= now => Plan::Resume { reason: Reason::Scheduled },
             until => Plan::Nothing { until },
         };
@@ -219,6 +221,13 @@ fn between_attempts(observed: &Observed<'_>, unfinished: Unfinished, next: u32, 
         return Plan::WaitingForNode;
     }
     Plan::StartJob { attempt: next }
+}
+
+/// Whether the one rotation at the schedule's creation is still to be made, or to be tried.
+fn is_immediate(observed: &Observed<'_>, last_tried: Option<Timestamp>) -> bool {
+    // Creations are known to the second; what was tried in the very second was the schedule's before this one.
+    let since = observed.basis.since.as_second();
+    observed.rotate_immediately && last_tried.is_none_or(|tried| tried.as_second() <= since)
 }
 
 fn was_asked(observed: &Observed<'_>) -> bool {

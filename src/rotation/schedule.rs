@@ -5,7 +5,8 @@
 //! - "Day" and "midnight" are those of `timeZone`; AWS's are UTC, as ours are without one.
 //! - An opening in a gap of the clock (02:00 on the day it jumps to 03:00) is at the gap's end. One in a fold is at
 //!   its first pass, once.
-//! - `rate(n days)` counts from the day of the last rotation (from the schedule's creation when there was none).
+//! - `rate(n days)` counts from the day of the last rotation (from the schedule's creation when there was none). A
+//!   value that was written by hand since then counts as a rotation.
 //!   When that day passed without a rotation, each following day has a window until one succeeds.
 //! - `rate(n hours)` counts in elapsed hours from the midnight before the schedule's creation. The grid is fixed:
 //!   counted from each last rotation it would drift, and come nearer than n hours.
@@ -48,6 +49,9 @@ pub struct Basis {
     /// When the schedule was created.
     pub since: Timestamp,
     pub last_rotation: Option<Timestamp>,
+    /// When the current value was written, by whomever. For `rate(n days)` a value written by hand counts as a
+    /// rotation, as it does for AWS.
+    pub last_written: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +181,8 @@ impl Schedule {
 
     fn next_due_day(&self, basis: Basis, days: u16, after: Timestamp) -> Option<Timestamp> {
         let local_date = |at: Timestamp| at.to_zoned(self.zone.clone()).date();
-        let counted_from = local_date(basis.last_rotation.unwrap_or(basis.since));
+        let written = basis.last_written.filter(|written| *written > basis.since);
+        let counted_from = local_date(basis.last_rotation.max(written).unwrap_or(basis.since));
         let due = counted_from.checked_add(i64::from(days).days()).ok()?;
         let not_before = due.max(local_date(after));
         [not_before, not_before.tomorrow().ok()?]

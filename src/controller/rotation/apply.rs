@@ -13,8 +13,9 @@ use super::observe::{CurrentJob, Seen};
 use super::spec::Work;
 use super::{ReconcileError, RotationContext};
 use crate::cluster::{ATTEMPT_LABEL, EventKind};
-use crate::crd::RotationSchedule;
+use crate::crd::condition::{READY, SUCCEEDED};
 use crate::crd::reasons::Reason;
+use crate::crd::{RotationSchedule, RotationScheduleStatus};
 use crate::failpoint;
 use crate::keeper::{AttemptFailure, JobRecord};
 use crate::rotation::{JobState, Plan, Reason as Why, surplus_jobs};
@@ -60,12 +61,8 @@ pub(super) async fn apply(
             tell(ctx, object, Reason::RotationSucceeded, note);
         }
         Plan::Abandon => {
+            // Its Job is cleared away and people are told as when the write itself ended the rotation.
             ctx.keeper.abandon_rotation(arn).await?;
-            if let Some(job) = &seen.current {
-                delete(ctx, &job.record.namespace, &job.record.name, Some(&job.record.uid)).await?;
-            }
-            let note = "another value was written during the rotation and took its place";
-            tell(ctx, object, Reason::RotationAbandoned, note.to_owned());
         }
         Plan::WaitingForNode => {
             let note = "a pod of an earlier attempt may still run on a node that does not answer; bring the node \
@@ -77,10 +74,17 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// What every reconcile does beside its plan: writes down pods that ended, and clears old Jobs away.
+/// What every reconcile does beside its plan: lets DescribeSecret say that a schedule is followed, writes down pods that
+/// ended, and clears old Jobs away.
 pub(super) async fn tidy_up(ctx: &RotationContext, seen: &Seen) -> Result<(), ReconcileError> {
+    if seen.view.enabled != Some(true) {
+        ctx.keeper.set_rotation_enabled(&seen.view.arn, true).await?;
+    }
     if !seen.newly_gone.is_empty() {
         ctx.keeper.rotation_pods_gone(&seen.view.arn, &seen.newly_gone).await?;
+    }
+    if let Some(job) = &seen.abandoned {
+        delete(ctx, &job.namespace, &job.name, Some(&job.uid)).await?;
     }
     let namespace = seen.view.journal.as_ref().and_then(|journal| journal.jobs.last());
     if let Some(namespace) = namespace.map(|job| job.namespace.clone()) {
@@ -150,7 +154,9 @@ async fn start_job(
         started_at: ctx.clock.now(),
         gone: false,
     };
-    ctx.keeper.rotation_job_started(&seen.view.arn, &record).await?;
+    if !ctx.keeper.rotation_job_started(&seen.view.arn, &record).await? {
+        delete(ctx, &record.namespace, &record.name, Some(&record.uid)).await?;
+    }
     failpoint::reach("rotate.job-recorded");
     Ok(())
 }
@@ -214,6 +220,36 @@ fn describe(seen: &Seen, attempt: u32, job: JobState, gives_up: bool) -> Attempt
     };
     let message = format!("attempt {attempt} (Job {name}) failed: {how}; {then}");
     AttemptFailure { attempt, reason: reason.word(), message, gives_up }
+}
+
+/// What is found at each look is told once: when the status does not say it yet. So are a schedule that cannot be
+/// followed, and a rotation that a value written by hand has ended in that very write.
+pub(super) fn tell_new(ctx: &RotationContext, object: &RotationSchedule, status: &RotationScheduleStatus) {
+    let of = |status: Option<&RotationScheduleStatus>| {
+        status.and_then(|status| status.conditions.clone()).unwrap_or_default()
+    };
+    let before = of(object.status.as_ref());
+    for found in of(Some(status)) {
+        let said = before.iter().any(|old| {
+            (&old.type_, &old.reason, &old.message) == (&found.type_, &found.reason, &found.message)
+        });
+        let reason = match found.type_.as_str() {
+            READY if found.status == "False" => Reason::of_word(&found.reason),
+            SUCCEEDED => Reason::of_word(&found.reason).filter(|why| *why == Reason::RotationAbandoned),
+            _ => None,
+        };
+        if let Some(reason) = reason.filter(|_| !said) {
+            tell(ctx, object, reason, found.message);
+        }
+    }
+}
+
+/// Deletes the Jobs of a rotation that was halted.
+pub(super) async fn delete_jobs(ctx: &RotationContext, jobs: &[JobRecord]) -> Result<(), ReconcileError> {
+    for job in jobs {
+        delete(ctx, &job.namespace, &job.name, Some(&job.uid)).await?;
+    }
+    Ok(())
 }
 
 /// A Job that is gone already is as good as deleted.

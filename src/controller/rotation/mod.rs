@@ -8,6 +8,7 @@ mod observe;
 mod pods;
 mod spec;
 mod status;
+mod unscheduled;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use job::JobSettings;
@@ -66,6 +68,8 @@ struct RotationContext {
     /// Of `settings.guards`, in that order.
     guards: Vec<Guard>,
     schedules: Store<RotationSchedule>,
+    /// A reconcile found its schedule gone.
+    schedule_missed: Notify,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -129,16 +133,19 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         epoch,
         guards,
         schedules,
+        schedule_missed: Notify::new(),
     };
-    controller
+    let ctx = Arc::new(ctx);
+    let stop = shutdown.clone();
+    let followed = controller
         .with_config(ControllerConfig::default().concurrency(RECONCILES_MAX))
         .watches(Api::<ManagedSecret>::all(client.clone()), watcher::Config::default(), of_secret)
         .watches(Api::<Job>::all(client.clone()), ours.clone(), |job: Job| schedule_of(&job))
         .watches(Api::<Pod>::all(client), ours, |pod: Pod| schedule_of(&pod))
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
-        .run(reconcile, on_error, Arc::new(ctx))
-        .for_each(|_| async {})
-        .await;
+        .run(reconcile, on_error, Arc::clone(&ctx))
+        .for_each(|_| async {});
+    tokio::join!(followed, stop.run_until_cancelled(unscheduled::run(&ctx)));
 }
 
 async fn reconcile(
@@ -148,21 +155,29 @@ async fn reconcile(
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let (status, again) = settle(&ctx, &object).await?;
+    let Some((status, again)) = settle(&ctx, &object).await? else {
+        ctx.schedule_missed.notify_one();
+        return Ok(Action::await_change());
+    };
+    apply::tell_new(&ctx, &object, &status);
     status::report(&ctx, &object, status).await?;
     Ok(Action::requeue(again))
 }
 
-/// Observes and acts until what is seen asks for nothing more now. Says what to report, and when to look again.
+/// Observes and acts until what is seen asks for nothing more now. Says what to report, and when to look again; nothing
+/// when the schedule is gone. That is asked after each act too, so that no act is the last thing done for it.
 async fn settle(
     ctx: &RotationContext,
     object: &RotationSchedule,
-) -> Result<(RotationScheduleStatus, Duration), ReconcileError> {
+) -> Result<Option<(RotationScheduleStatus, Duration)>, ReconcileError> {
     let mut plans = 0;
     loop {
+        if !unscheduled::is_there(ctx, object).await? {
+            return Ok(None);
+        }
         let seen = match observe::observe(ctx, object).await? {
             Ok(seen) => seen,
-            Err(unfit) => return Ok((status::unfit(object, &unfit, ctx.clock.now()), LOOK_AGAIN)),
+            Err(unfit) => return Ok(Some((status::unfit(object, &unfit, ctx.clock.now()), LOOK_AGAIN))),
         };
         apply::tidy_up(ctx, &seen).await?;
         let now = ctx.clock.now();
@@ -172,7 +187,7 @@ async fn settle(
         let waits = waits(plan);
         if waits || plans == PLANS_MAX {
             let again = if waits { look_again(plan, now) } else { Duration::ZERO };
-            return Ok((status::fit(object, &seen, plan, now), again));
+            return Ok(Some((status::fit(object, &seen, plan, now), again)));
         }
     }
 }

@@ -14,8 +14,11 @@ use super::{ReconcileError, RotationContext};
 use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
 use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, RotationSchedule};
-use crate::keeper::{JobRecord, RotationState, RotationView};
+use crate::keeper::{Hindrance, JobRecord, RotationState, RotationView};
 use crate::rotation::{Attempt, Basis, FinishedJob, JobState, Observed, Step, Unfinished, rotation_label};
+
+/// On each pod, by the Job controller.
+const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 
 /// A schedule that can be followed, and where its secret's rotation stands.
 pub(super) struct Seen {
@@ -25,6 +28,8 @@ pub(super) struct Seen {
     pub asked: Option<String>,
     pub since: jiff::Timestamp,
     pub current: Option<CurrentJob>,
+    /// The Job of an abandoned rotation that still runs: it has no rights any more.
+    pub abandoned: Option<JobRecord>,
     /// Earlier Jobs, by UID, whose pods are known to be gone since now.
     pub newly_gone: Vec<String>,
     pub earlier_pods_remain: bool,
@@ -57,7 +62,11 @@ impl Seen {
         Observed {
             arn: self.view.arn.as_str(),
             schedule: Some(&self.wanted.schedule),
-            basis: Basis { since: self.since, last_rotation: self.view.last_rotation },
+            basis: Basis {
+                since: self.since,
+                last_rotation: self.view.last_rotation,
+                last_written: self.view.last_written,
+            },
             retries: self.wanted.retries,
             suspend: self.wanted.suspend,
             rotate_immediately: self.wanted.rotate_immediately,
@@ -102,16 +111,16 @@ pub(super) async fn observe(
         return Ok(Err(Unfit::new(Reason::SecretNotFound, message)));
     };
     let view = ctx.keeper.rotation(&arn).await?;
-    if !view.rotatable {
-        let message = "the secret has no current value, or is scheduled for deletion";
-        return Ok(Err(Unfit::new(Reason::SecretNotFound, message)));
+    if let Some(hindrance) = view.hindrance {
+        return Ok(Err(hindered(hindrance)));
     }
     let label = rotation_label(object.metadata.name.as_deref().unwrap_or_default(), view.arn.as_str());
-    let pods = journal_pods(ctx, &view, &label).await?;
+    let pods = journal_pods(ctx, &view).await?;
     let (newly_gone, earlier_pods_remain) = earlier(ctx, &view, &pods).await?;
     let asked = secret.metadata.annotations.and_then(|mut all| all.remove(ANNOTATION_ROTATE));
     Ok(Ok(Seen {
         current: current(ctx, &view, &pods).await?,
+        abandoned: abandoned(ctx, &view).await?,
         finished: finished(ctx, &view, &label).await?,
         newly_gone,
         earlier_pods_remain,
@@ -120,6 +129,20 @@ pub(super) async fn observe(
         view,
         wanted,
     }))
+}
+
+fn hindered(hindrance: Hindrance) -> Unfit {
+    match hindrance {
+        Hindrance::NoValue => Unfit::new(
+            Reason::WaitingForValue,
+            "the secret has no value yet, and a rotation starts from one: write it with PutSecretValue, or mend its \
+             source; the schedule is followed from then on",
+        ),
+        Hindrance::Deletion => Unfit::new(
+            Reason::DeletionScheduled,
+            "the secret is scheduled for deletion: restore it, and the schedule is followed again",
+        ),
+    }
 }
 
 /// Without these policies anybody who may write a RotationSchedule would run Jobs by the server's hand.
@@ -132,15 +155,13 @@ async fn missing_guard(ctx: &RotationContext) -> Option<&str> {
     None
 }
 
-/// The pods in all namespaces where the journal has a Job that may still have some.
-async fn journal_pods(
-    ctx: &RotationContext,
-    view: &RotationView,
-    label: &str,
-) -> Result<Vec<Pod>, ReconcileError> {
-    let jobs = view.journal.iter().flat_map(|journal| &journal.jobs).filter(|job| !job.gone);
-    let namespaces: BTreeSet<&str> = jobs.map(|job| job.namespace.as_str()).collect();
-    let wanted = ListParams::default().labels(&format!("{ROTATION_LABEL}={label}"));
+/// The pods of the journal's Jobs that may still have some, also of those that another schedule's name is on.
+async fn journal_pods(ctx: &RotationContext, view: &RotationView) -> Result<Vec<Pod>, ReconcileError> {
+    let jobs = || view.journal.iter().flat_map(|journal| &journal.jobs).filter(|job| !job.gone);
+    let namespaces: BTreeSet<&str> = jobs().map(|job| job.namespace.as_str()).collect();
+    let uids: Vec<&str> = jobs().map(|job| job.uid.as_str()).collect();
+    let of_jobs = format!("{ROTATION_LABEL},{CONTROLLER_UID_LABEL} in ({})", uids.join(","));
+    let wanted = ListParams::default().labels(&of_jobs);
     let mut found = Vec::new();
     for namespace in namespaces {
         let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
@@ -196,6 +217,16 @@ async fn current(
         step: pod.and_then(pods::step),
         failed: pod.and_then(pods::failed),
     }))
+}
+
+async fn abandoned(ctx: &RotationContext, view: &RotationView) -> Result<Option<JobRecord>, ReconcileError> {
+    let journal = view.journal.as_ref().filter(|journal| journal.state == RotationState::Abandoned);
+    let Some(journal) = journal else { return Ok(None) };
+    let Some(job) = journal.jobs.iter().find(|job| job.attempt == journal.attempt && !job.gone) else {
+        return Ok(None);
+    };
+    let runs = job_state(ctx, job).await?.0 == JobState::Running;
+    Ok(runs.then(|| job.clone()))
 }
 
 /// How the recorded Job stands; one of the same name with another UID is not it.

@@ -107,8 +107,21 @@ impl Bench {
             started_at: self.keeper.now(),
             gone: false,
         };
-        self.keeper.rotation_job_started(&self.arn, &job).await.unwrap();
+        assert!(self.keeper.rotation_job_started(&self.arn, &job).await.unwrap());
         job
+    }
+
+    /// The schedule was deleted; says which Jobs are to be deleted as well.
+    async fn halt(&self) -> Vec<JobRecord> {
+        let halted = self.keeper.halt_rotation(&self.arn, "RotationCancelled", "no schedule").await;
+        let jobs = halted.unwrap();
+        self.keeper.set_rotation_enabled(&self.arn, false).await.unwrap();
+        jobs
+    }
+
+    async fn describe(&self) -> crate::keeper::Description {
+        let id = SecretId::Arn(self.arn.to_string());
+        self.keeper.describe(&Principal::Controller, &id).await.unwrap()
     }
 
     /// The next questions come from a pod of this Job.
@@ -169,7 +182,7 @@ async fn a_rotation_runs_from_its_beginning_to_its_success() {
     bench.pass(60);
     let begun = bench.keeper.begin_rotation(&bench.arn, Some("asked")).await.unwrap();
     let view = bench.view().await;
-    assert_eq!((view.pending, view.rotatable, view.last_rotation), (Some(Pending::Empty), true, None));
+    assert_eq!((view.pending, view.hindrance, view.last_rotation), (Some(Pending::Empty), None, None));
     assert_eq!(view.journal.unwrap().handled_trigger.as_deref(), Some("asked"));
     let job = bench.start_job(1).await;
     bench.ask_from(&job);
@@ -307,4 +320,69 @@ async fn what_is_so_already_writes_nothing() {
     bench.keeper.rotation_step_seen(&bench.arn, Step::SetSecret).await.unwrap();
     bench.keeper.rotation_pods_gone(&bench.arn, &["unknown".to_owned()]).await.unwrap();
     assert_eq!(bench.journal().await.revision, before.revision);
+}
+
+#[tokio::test]
+async fn a_rotation_without_a_schedule_is_halted_and_waits_under_its_token() {
+    let bench = Bench::new().await;
+    let begun = bench.keeper.begin_rotation(&bench.arn, None).await.unwrap();
+    assert_eq!(bench.describe().await.rotation_enabled, Some(true));
+    let job = bench.start_job(1).await;
+    bench.ask_from(&job);
+    assert_eq!(bench.halt().await, std::slice::from_ref(&job));
+    let denied = bench.put(&pod(), &begun.version, Some(&[Stage::pending()])).await;
+    assert!(matches!(denied, Err(KeeperError::Denied(_))), "the rights end with the schedule");
+    let after = bench.describe().await;
+    assert_eq!(after.rotation_enabled, Some(false));
+    assert_eq!(after.stages[&begun.version], [Stage::pending()], "labels are left as they are");
+    // A Job that was made meanwhile is nobody's.
+    let late = JobRecord { uid: "late".to_owned(), ..job };
+    assert!(!bench.keeper.rotation_job_started(&bench.arn, &late).await.unwrap());
+    // Another schedule does not begin a second one.
+    assert!(bench.keeper.begin_rotation(&bench.arn, None).await.is_err());
+    bench.keeper.set_rotation_enabled(&bench.arn, true).await.unwrap();
+    bench.keeper.resume_rotation(&bench.arn, None).await.unwrap();
+    let journal = bench.journal().await;
+    assert_eq!((journal.version, journal.state), (begun.version, RotationState::Running));
+    assert_eq!(bench.describe().await.rotation_enabled, Some(true));
+}
+
+#[tokio::test]
+async fn a_halted_rotation_that_had_done_its_work_has_succeeded() {
+    let bench = Bench::new().await;
+    let begun = bench.keeper.begin_rotation(&bench.arn, None).await.unwrap();
+    let job = bench.start_job(1).await;
+    bench.ask_from(&job);
+    bench.put(&pod(), &begun.version, Some(&[Stage::pending()])).await.unwrap();
+    bench.promote(&pod(), &begun.version).await.unwrap();
+    bench.halt().await;
+    assert_eq!(bench.journal().await.state, RotationState::Succeeded);
+    let revision = bench.journal().await.revision;
+    bench.halt().await;
+    assert_eq!(bench.journal().await.revision, revision, "what is halted already is left alone");
+}
+
+#[tokio::test]
+async fn a_secret_without_a_value_or_on_its_way_out_cannot_be_rotated() {
+    let bench = Bench::new().await;
+    let create = Create {
+        name: Name::parse("shop/partner-login").unwrap(),
+        description: None,
+        token: VersionId::parse(BY_HAND).unwrap(),
+        value: None,
+        origin: Origin::Api,
+        grants: Vec::new(),
+        recovery_window_days: 30,
+    };
+    let arn = bench.keeper.create(&Principal::Controller, &create).await.unwrap().arn;
+    let hindrance = async || bench.keeper.rotation(&arn).await.unwrap().hindrance;
+    assert_eq!(hindrance().await, Some(Hindrance::NoValue));
+    let id = SecretId::Arn(arn.to_string());
+    let value = SecretValue::string("by hand".to_owned());
+    let token = VersionId::parse(BY_HAND).unwrap();
+    bench.pass(60);
+    bench.keeper.put(&Principal::Controller, &id, &token, &value, None).await.unwrap();
+    assert_eq!(hindrance().await, None);
+    let written = bench.keeper.rotation(&arn).await.unwrap().last_written;
+    assert_eq!(written, Some(bench.keeper.now()));
 }

@@ -29,7 +29,11 @@ fn idle(schedule: &Schedule) -> Observed<'_> {
     Observed {
         arn: ARN,
         schedule: Some(schedule),
-        basis: Basis { since: at("2026-01-01T00:00:00Z"), last_rotation: Some(at("2026-02-22T04:20:00Z")) },
+        basis: Basis {
+            since: at("2026-01-01T00:00:00Z"),
+            last_rotation: Some(at("2026-02-22T04:20:00Z")),
+            last_written: None,
+        },
         retries: Retries::default(),
         suspend: false,
         rotate_immediately: false,
@@ -90,7 +94,7 @@ fn a_window_serves_one_rotation() {
 fn a_schedule_made_inside_a_window_waits_for_the_next_one() {
     let schedule = sundays();
     let mut observed = idle(&schedule);
-    observed.basis = Basis { since: at("2026-03-01T04:30:00Z"), last_rotation: None };
+    observed.basis = Basis { since: at("2026-03-01T04:30:00Z"), last_rotation: None, last_written: None };
     assert!(matches!(decide(&observed, in_window()), Plan::Nothing { until: Some(_) }));
 }
 
@@ -131,6 +135,23 @@ fn rotate_immediately_acts_once_before_any_rotation() {
     assert!(matches!(decide(&observed, between_windows()), Plan::Nothing { .. }));
     observed.basis.last_rotation = None;
     assert_eq!(decide(&observed, between_windows()), Plan::Begin { reason: Reason::Immediate });
+}
+
+#[test]
+fn rotate_immediately_acts_for_a_schedule_that_is_newer_than_the_last_rotation() {
+    let schedule = sundays();
+    let mut observed = Observed { rotate_immediately: true, ..idle(&schedule) };
+    observed.basis.since = at("2026-03-02T00:00:00Z");
+    assert_eq!(decide(&observed, between_windows()), Plan::Begin { reason: Reason::Immediate });
+    observed.basis.last_rotation = Some(at("2026-03-02T00:00:30Z"));
+    assert!(matches!(decide(&observed, between_windows()), Plan::Nothing { .. }));
+    // A rotation that the schedule before it left unfinished is taken up, once.
+    let mut observed = Observed { rotate_immediately: true, ..given_up(&schedule) };
+    assert!(matches!(decide(&observed, between_windows()), Plan::Nothing { .. }));
+    observed.basis.since = at("2026-03-02T00:00:00Z");
+    assert_eq!(decide(&observed, between_windows()), Plan::Resume { reason: Reason::Immediate });
+    let again = with(observed, |unfinished| unfinished.gave_up = Some(at("2026-03-02T00:10:00Z")));
+    assert!(matches!(decide(&again, between_windows()), Plan::Nothing { .. }));
 }
 
 #[test]

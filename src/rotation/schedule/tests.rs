@@ -12,7 +12,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn created(text: &str) -> Basis {
-    Basis { since: at(text), last_rotation: None }
+    Basis { since: at(text), last_rotation: None, last_written: None }
 }
 
 fn parse(expression: &str) -> Schedule {
@@ -99,7 +99,8 @@ fn cron_expressions_open_on_the_days_they_name() {
 #[test]
 fn rate_in_days_counts_from_the_last_rotation() {
     let schedule = parse("rate(30 days)");
-    let basis = Basis { since: at(LONG_AGO), last_rotation: Some(at("2026-01-31T17:00:00Z")) };
+    let basis =
+        Basis { since: at(LONG_AGO), last_rotation: Some(at("2026-01-31T17:00:00Z")), last_written: None };
     let window = schedule.next_window(basis, at("2026-02-01T00:00:00Z")).unwrap();
     assert_eq!(window.opens, at("2026-03-02T00:00:00Z"));
     assert_eq!(window.closes, at("2026-03-03T00:00:00Z"));
@@ -113,9 +114,26 @@ fn rate_in_days_counts_from_its_creation_before_the_first_rotation() {
 }
 
 #[test]
+fn a_value_written_by_hand_counts_as_a_rotation_for_a_rate_in_days() {
+    let schedule = parse("rate(30 days)");
+    let opens = |since, last_rotation: Option<&str>, written| {
+        let last_rotation = last_rotation.map(at);
+        let basis = Basis { since: at(since), last_rotation, last_written: Some(at(written)) };
+        schedule.next_window(basis, at("2026-02-15T12:00:00Z")).unwrap().opens
+    };
+    let (january, february) = ("2026-01-20T17:00:00Z", "2026-02-10T17:00:00Z");
+    assert_eq!(opens(LONG_AGO, Some(january), february), at("2026-03-12T00:00:00Z"));
+    assert_eq!(opens(LONG_AGO, None, february), at("2026-03-12T00:00:00Z"));
+    // What was written before there was a schedule does not count, nor does the rotation's own value.
+    assert_eq!(opens(february, None, january), at("2026-03-12T00:00:00Z"));
+    assert_eq!(opens(LONG_AGO, Some(february), january), at("2026-03-12T00:00:00Z"));
+}
+
+#[test]
 fn an_overdue_rate_in_days_opens_every_day_until_it_has_rotated() {
     let schedule = parse("rate(30 days)");
-    let basis = Basis { since: at(LONG_AGO), last_rotation: Some(at("2026-01-01T17:00:00Z")) };
+    let basis =
+        Basis { since: at(LONG_AGO), last_rotation: Some(at("2026-01-01T17:00:00Z")), last_written: None };
     let now = at("2026-02-10T13:00:00Z");
     assert_eq!(schedule.open_window(basis, now).unwrap().opens, at("2026-02-10T00:00:00Z"));
     assert_eq!(schedule.next_window(basis, now).unwrap().opens, at("2026-02-11T00:00:00Z"));
@@ -400,7 +418,7 @@ proptest! {
         hours in 4..200u16, zone in zones(), since in 1_700_000_000i64..1_800_000_000, ahead in 0..50_000_000i64,
     ) {
         let schedule = Schedule::parse(&format!("rate({hours} hours)"), zone, None).unwrap();
-        let basis = Basis { since: Timestamp::from_second(since).unwrap(), last_rotation: None };
+        let basis = Basis { since: Timestamp::from_second(since).unwrap(), last_rotation: None, last_written: None };
         let after = Timestamp::from_second(since + ahead).unwrap();
         let first = schedule.next_window(basis, after).unwrap();
         let second = schedule.next_window(basis, first.opens).unwrap();

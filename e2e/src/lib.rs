@@ -2,6 +2,7 @@
 //! Must not know how Tidelock works inside: scenarios see only what a user sees.
 
 pub mod cache;
+pub mod caller;
 pub mod cluster;
 pub mod demo;
 pub mod generate;
@@ -15,7 +16,7 @@ pub mod shop;
 pub mod tools;
 mod wait;
 
-pub use cluster::{Cluster, Node, Options, Output, Part};
+pub use cluster::{Cluster, Node, Options, Output, Part, Process};
 pub use images::Image;
 pub use tools::Tools;
 pub use wait::wait_for;

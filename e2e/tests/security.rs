@@ -2,66 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use http::Request;
-use kube::client::Body;
-use kube::config::AuthInfo;
-use kube::{Client, Config};
 use serde_json::{Value, json};
+use tidelock_e2e::caller::Caller;
 use tidelock_e2e::install;
 use tidelock_e2e::shop::{self, NAMESPACE, Shop};
 
 const TOKEN: &str = "00000000-0000-0000-0000-00000000000a";
-
-/// The AWS API as a ServiceAccount calls it, on the address of its Service.
-struct Caller {
-    client: Client,
-    /// The bundle is read again while the client lives.
-    _authority: tempfile::TempDir,
-}
-
-impl Caller {
-    async fn new(shop: &Shop, account: &str, audience: &str) -> Self {
-        let token = shop
-            .cluster
-            .kubectl(&["-n", NAMESPACE, "create", "token", account, "--audience", audience])
-            .await
-            .unwrap();
-        Self::bearing(shop, token.trim()).await
-    }
-
-    async fn bearing(shop: &Shop, token: &str) -> Self {
-        let get = async |arguments: &[&str]| {
-            let all = [&["-n", install::NAMESPACE, "get"], arguments].concat();
-            shop.cluster.kubectl(&all).await.unwrap()
-        };
-        let address = get(&["service", "tidelock-server", "-o", "jsonpath={.spec.clusterIP}"]).await;
-        let authority = get(&["configmap", "tidelock-ca", "-o", "jsonpath={.data.ca\\.crt}"]).await;
-        let mut config = Config::new(format!("https://{address}:8444").parse().unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("ca.crt");
-        std::fs::write(&file, authority).unwrap();
-        config.root_cert_file = Some(file);
-        config.tls_server_name = Some(format!("tidelock-server.{}.svc", install::NAMESPACE));
-        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
-        Self { client: Client::try_from(config).unwrap(), _authority: folder }
-    }
-
-    async fn call(&self, operation: &str, body: Value) -> (u16, Value) {
-        let request = Request::post("/")
-            .header("x-amz-target", format!("secretsmanager.{operation}"))
-            .header("content-type", "application/x-amz-json-1.1")
-            .body(Body::from(body.to_string().into_bytes()))
-            .unwrap();
-        let response = self.client.send(request).await.unwrap();
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect_bytes().await.unwrap();
-        (status, serde_json::from_slice(&bytes).unwrap())
-    }
-
-    async fn reveals(&self, id: &str) -> (u16, Value) {
-        self.call("GetSecretValue", json!({"SecretId": id})).await
-    }
-}
 
 fn refused(answer: &(u16, Value), kind: &str) -> String {
     let (status, body) = answer;
@@ -103,11 +49,20 @@ async fn whoever_has_a_pod_or_a_role_and_no_right_gets_no_value_and_hears_why() 
 
 async fn tokens_count_for_their_audience_only(shop: &Shop) {
     let audience = |end: &str| format!("tidelock.{}/{end}", install::NAMESPACE);
-    let (status, body) =
-        Caller::new(shop, "orders-db", &audience("api")).await.reveals("shop/orders-db").await;
+    let (status, body) = Caller::new(shop, "orders-db", &audience("api"))
+        .await
+        .unwrap()
+        .reveals("shop/orders-db")
+        .await
+        .unwrap();
     assert!(status == 200 && body["SecretString"].is_string(), "{status} {}", body["__type"]);
     for wrong in ["node", "stream"] {
-        let answer = Caller::new(shop, "orders-db", &audience(wrong)).await.reveals("shop/orders-db").await;
+        let answer = Caller::new(shop, "orders-db", &audience(wrong))
+            .await
+            .unwrap()
+            .reveals("shop/orders-db")
+            .await
+            .unwrap();
         refused(&answer, "UnrecognizedClientException");
     }
 }
@@ -143,11 +98,13 @@ async fn another_account_waits_and_reading_everything_does_not_help(shop: &Shop)
     let heard =
         async || shop.cluster.kubectl(&may_read).await.ok().filter(|answer| answer.trim() == "yes").map(drop);
     shop.cluster.wait_for("RBAC to know the role", shop::PATIENCE, heard).await.unwrap();
-    let caller = Caller::new(shop, "stranger", &format!("tidelock.{}/api", install::NAMESPACE)).await;
-    let message = refused(&caller.reveals("shop/orders-db").await, "AccessDeniedException");
+    let caller =
+        Caller::new(shop, "stranger", &format!("tidelock.{}/api", install::NAMESPACE)).await.unwrap();
+    let message = refused(&caller.reveals("shop/orders-db").await.unwrap(), "AccessDeniedException");
     assert!(message.contains("secretsmanager:GetSecretValue"), "{message}");
     // Metadata is what that role is for.
-    let (status, described) = caller.call("DescribeSecret", json!({"SecretId": "shop/orders-db"})).await;
+    let (status, described) =
+        caller.call("DescribeSecret", json!({"SecretId": "shop/orders-db"})).await.unwrap();
     assert_eq!(status, 200, "{described}");
     let pod = ["-n", NAMESPACE, "get", "pod", "stranger", "-o", "jsonpath={.status.phase}"];
     assert_eq!(shop.cluster.kubectl(&pod).await.unwrap(), "Pending");
@@ -167,10 +124,10 @@ async fn a_rotation_s_pod_cannot_be_forged(shop: &Shop) {
     forged["metadata"]["ownerReferences"] = json!([]);
     shop.apply(&[forged]).await.unwrap();
     shop.running("forged").await.unwrap();
-    let caller = Caller::bearing(shop, &bound_token(shop, "stranger", "forged").await).await;
+    let caller = Caller::bearing(shop, &bound_token(shop, "stranger", "forged").await).await.unwrap();
     let put = json!({"SecretId": "shop/orders-db", "SecretString": "mine", "ClientRequestToken": TOKEN,
         "VersionStages": ["AWSPENDING"]});
-    refused(&caller.call("PutSecretValue", put).await, "AccessDeniedException");
+    refused(&caller.call("PutSecretValue", put).await.unwrap(), "AccessDeniedException");
 }
 
 async fn a_volume_cannot_be_written_to(shop: &Shop) {
@@ -190,11 +147,11 @@ async fn a_volume_cannot_be_written_to(shop: &Shop) {
 }
 
 async fn a_token_ends_with_its_pod(shop: &Shop) {
-    let caller = Caller::bearing(shop, &bound_token(shop, "orders-db", "app").await).await;
-    assert_eq!(caller.reveals("shop/orders-db").await.0, 200);
+    let caller = Caller::bearing(shop, &bound_token(shop, "orders-db", "app").await).await.unwrap();
+    assert_eq!(caller.reveals("shop/orders-db").await.unwrap().0, 200);
     shop.cluster.kubectl(&["-n", NAMESPACE, "delete", "pod", "app"]).await.unwrap();
     let ended = async || {
-        let answer = caller.reveals("shop/orders-db").await;
+        let answer = caller.reveals("shop/orders-db").await.unwrap();
         (answer.0 != 200).then(|| refused(&answer, "UnrecognizedClientException"))
     };
     shop.cluster.wait_for("the token of a deleted pod to be refused", shop::PATIENCE, ended).await.unwrap();

@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 
 use super::addresses::Addresses;
 use super::parts::Part;
-use super::processes;
+use super::processes::{self, Process};
 use super::{cgroups, network};
 use crate::program::{self, tail_of};
 use crate::wait::wait_for;
@@ -129,6 +129,11 @@ impl Node {
     /// Lets a stopped node go on.
     pub fn cont(&self) -> Result<()> {
         processes::signal_tree(self.init()?, Signal::CONT)
+    }
+
+    /// The one process on the node, in a pod or not, whose command line has these words in it.
+    pub fn process(&self, words: &[&str]) -> Result<Process> {
+        Process::find(self.init()?, words)
     }
 
     /// Pulls the network cable: the node and its pods go on, but reach nobody and are reached by nobody.

@@ -4,8 +4,49 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// One process on a node, such as the one of a container.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(Pid);
+
+impl Process {
+    /// The process below `root` whose command line has these words in it.
+    pub(super) fn find(root: u32, words: &[&str]) -> Result<Self> {
+        let is_it = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            words.iter().all(|word| line.contains(word))
+        };
+        let found: Vec<u32> = tree(root).into_iter().filter(is_it).collect();
+        let [pid] = found[..] else { bail!("{} processes run {words:?}", found.len()) };
+        Ok(Self(number(pid)?))
+    }
+
+    /// SIGKILL: it has no time for anything.
+    pub fn kill(self) -> Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// SIGSTOP: it stands still, and holds what it holds.
+    pub fn stop(self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn cont(self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(self, signal: Signal) -> Result<()> {
+        kill_process(self.0, signal).with_context(|| format!("cannot signal process {:?}", self.0))
+    }
+}
+
+fn number(pid: u32) -> Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process without a number")
+}
 
 /// The processes that this one started and that are still there.
 pub(super) fn children(pid: u32) -> Vec<u32> {
@@ -44,9 +85,7 @@ pub(super) fn signal_tree(root: u32, signal: Signal) -> Result<()> {
         }
         for pid in fresh {
             reached.insert(pid);
-            let target =
-                i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process without a number")?;
-            match kill_process(target, signal) {
+            match kill_process(number(pid)?, signal) {
                 Err(error) if error != rustix::io::Errno::SRCH => {
                     return Err(error).with_context(|| format!("cannot signal process {pid}"));
                 }

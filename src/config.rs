@@ -198,6 +198,19 @@ pub fn command_line() -> Cli {
     Cli::parse_from(words)
 }
 
+/// Where a person's settings lie, whether there are any or not.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub fn settings_file() -> cli::SettingsFile {
+    cli::SettingsFile(settings_path(std::env::var_os("XDG_CONFIG_HOME"), std::env::var_os("HOME")))
+}
+
+/// As the XDG base directory specification has it: a folder that is not absolute counts as not given.
+fn settings_path(xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    let absolute = |folder: Option<OsString>| folder.map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute(xdg).or_else(|| Some(absolute(home)?.join(".config")))?;
+    Some(folder.join("tidelock/config.yaml"))
+}
+
 fn region(text: &str) -> Result<String, String> {
     // What AWS's clients take for a region.
     let parts: Vec<&str> = text.split('-').collect();
@@ -262,6 +275,18 @@ mod tests {
         assert_eq!(args.rotations_namespace(), "vault-rotations");
         assert_eq!(args.node_service_account(), "vault-node");
         assert!(args.host_names().contains(&"vault-server.tl.svc".to_owned()));
+    }
+
+    #[test]
+    fn a_person_s_settings_lie_where_xdg_says() {
+        let path = |xdg: Option<&str>, home: Option<&str>| {
+            settings_path(xdg.map(OsString::from), home.map(OsString::from))
+        };
+        let is = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(path(Some("/x"), Some("/home/a")), is("/x/tidelock/config.yaml"));
+        assert_eq!(path(None, Some("/home/a")), is("/home/a/.config/tidelock/config.yaml"));
+        assert_eq!(path(Some("x"), Some("/home/a")), is("/home/a/.config/tidelock/config.yaml"));
+        assert_eq!(path(Some(""), None), None);
     }
 
     #[test]

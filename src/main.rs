@@ -66,7 +66,8 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
         }
         Command::Person(verb) => single_threaded(async {
             let (mut out, mut progress) = (std::io::stdout(), std::io::stderr());
-            Ok(cli::run(verb, config::Cli::command(), &mut out, &mut progress).await?)
+            let settings = config::settings_file();
+            Ok(cli::run(verb, config::Cli::command(), &settings, &mut out, &mut progress).await?)
         }),
     }
 }

@@ -4,6 +4,8 @@
 pub enum CliError {
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(String),
+    #[error("the settings in {} are refused: {what}", path.display())]
+    Settings { path: std::path::PathBuf, what: String },
     #[error("no ManagedSecret {name} in namespace {namespace}: `tidelock list -A` shows all")]
     NotFound { namespace: String, name: String },
     #[error("the cluster does not know Tidelock's resources: install the chart, or `kubectl apply -f crds/`")]

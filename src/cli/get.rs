@@ -6,7 +6,8 @@ use std::io::Write;
 use clap::Args;
 
 use super::connect::Cluster;
-use super::server::{self, ServerTarget};
+use super::server::{self, Account, ServerTarget};
+use super::settings::SettingsFile;
 use super::{CliError, Format, list, output};
 use crate::clock::{Clock, SystemClock};
 use crate::wire::aws;
@@ -19,11 +20,12 @@ pub struct GetArgs {
     #[arg(long, short = 'o', value_enum, default_value_t)]
     output: Format,
     /// Print the value and nothing else.
-    #[arg(long, requires = "service_account", conflicts_with = "output")]
+    #[arg(long, conflicts_with = "output")]
     reveal: bool,
-    /// As whom to read the value: namespace/name of a ServiceAccount that you may make tokens for.
-    #[arg(long, value_name = "NAMESPACE/NAME", requires = "reveal")]
-    service_account: Option<String>,
+    /// As whom to read the value: namespace/name of a ServiceAccount that you may make tokens for. Default:
+    /// `serviceAccount` in tidelock/config.yaml of your configuration folder.
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "reveal", value_parser = Account::flag)]
+    service_account: Option<Account>,
     /// The stage of the version to print. Default: AWSCURRENT.
     #[arg(long, requires = "reveal")]
     stage: Option<String>,
@@ -34,16 +36,22 @@ pub struct GetArgs {
     server: ServerTarget,
 }
 
-pub async fn run(args: &GetArgs, cluster: &Cluster, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
+pub async fn run(
+    args: &GetArgs,
+    cluster: &Cluster,
+    settings: &SettingsFile,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
     let secret = cluster.secret(&args.name).await?;
-    let Some(account) = args.service_account.as_deref().filter(|_| args.reveal) else {
+    if !args.reveal {
         let rows = || list::rows(std::slice::from_ref(&secret), SystemClock.now());
         return output::write(out, args.output, &secret, rows);
-    };
+    }
+    let account = account(args, settings)?;
     let arn = secret.status.and_then(|status| status.arn).ok_or_else(|| {
         CliError::Refused(format!("{} has not been made yet: `tidelock describe` says why", args.name))
     })?;
-    let api = server::connect(&cluster.client, &args.server, account).await?;
+    let api = server::connect(&cluster.client, &args.server, &account).await?;
     let request = aws::GetSecretValue {
         secret_id: &arn,
         version_id: args.version_id.as_deref(),
@@ -54,4 +62,18 @@ pub async fn run(args: &GetArgs, cluster: &Cluster, out: &mut (dyn Write + Send)
     let text = value.secret_string.as_ref().or(value.secret_binary.as_ref());
     writeln!(out, "{}", text.map_or("", aws::SecretText::expose))?;
     Ok(())
+}
+
+fn account(args: &GetArgs, settings: &SettingsFile) -> Result<Account, CliError> {
+    let settled = match &args.service_account {
+        Some(given) => Some(given.clone()),
+        None => settings.read()?.service_account,
+    };
+    settled.ok_or_else(|| {
+        CliError::Refused(format!(
+            "as whom? A value is read as a ServiceAccount that may have it and that you may make tokens for: add \
+             --service-account NAMESPACE/NAME, or write `serviceAccount: NAMESPACE/NAME` into {}",
+            settings.shown()
+        ))
+    })
 }

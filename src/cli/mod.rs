@@ -13,6 +13,7 @@ mod list;
 mod output;
 mod rotate;
 mod server;
+mod settings;
 mod versions;
 
 use std::io::Write;
@@ -21,6 +22,7 @@ use clap::{Args, Subcommand};
 
 pub use error::CliError;
 pub use output::Format;
+pub use settings::SettingsFile;
 
 /// Where to find the cluster; the same words as kubectl's.
 #[derive(Args, Debug, Clone, Default)]
@@ -71,12 +73,13 @@ pub enum Verb {
 pub async fn run(
     verb: Verb,
     command: clap::Command,
+    settings: &SettingsFile,
     out: &mut (dyn Write + Send),
     progress: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     match verb {
         Verb::List(on) => list::run(&on.args, &connect::connect(&on.target).await?, out).await,
-        Verb::Get(on) => get::run(&on.args, &connect::connect(&on.target).await?, out).await,
+        Verb::Get(on) => get::run(&on.args, &connect::connect(&on.target).await?, settings, out).await,
         Verb::Describe(on) => describe::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Versions(on) => versions::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Rotate(on) => rotate::run(&on.args, &connect::connect(&on.target).await?, progress).await,

@@ -31,27 +31,44 @@ const SERVER: &str = "app.kubernetes.io/name=tidelock,app.kubernetes.io/componen
 /// The shortest life that Kubernetes gives a token.
 const TOKEN_SECONDS: i64 = 600;
 
+/// A ServiceAccount that a person may make tokens for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Account {
+    /// From `namespace/name`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        let is_name =
+            |word: &str| !word.is_empty() && !word.contains(|c: char| c == '/' || c.is_whitespace());
+        (is_name(namespace) && is_name(name))
+            .then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// The same as a flag's value.
+    pub fn flag(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| "write namespace/name, such as shop/orders-api".to_owned())
+    }
+}
+
 /// A client of the AWS API that acts as the ServiceAccount, by the person's own right to make tokens for it.
-pub async fn connect(client: &Client, target: &ServerTarget, account: &str) -> Result<aws::Api, CliError> {
-    let (namespace, name) =
-        account.split_once('/').filter(|(ns, name)| !ns.is_empty() && !name.is_empty()).ok_or_else(|| {
-            CliError::Refused(format!(
-                "--service-account {account}: write namespace/name, such as shop/orders-api"
-            ))
-        })?;
-    let credential = aws::Credential::Token(token(client, target, namespace, name).await?);
+pub async fn connect(
+    client: &Client,
+    target: &ServerTarget,
+    account: &Account,
+) -> Result<aws::Api, CliError> {
+    let credential = aws::Credential::Token(token(client, target, account).await?);
     let ca = trust(client, target).await?;
     let port = forward(client, target).await?;
     aws::Api::trusting(&format!("https://localhost:{port}"), &ca, credential)
         .map_err(|error| CliError::Refused(error.to_string()))
 }
 
-async fn token(
-    client: &Client,
-    target: &ServerTarget,
-    namespace: &str,
-    name: &str,
-) -> Result<aws::Token, CliError> {
+async fn token(client: &Client, target: &ServerTarget, account: &Account) -> Result<aws::Token, CliError> {
+    let Account { namespace, name } = account;
     let installation =
         target.installation.clone().unwrap_or_else(|| format!("tidelock.{}", target.server_namespace));
     let spec = TokenRequestSpec {

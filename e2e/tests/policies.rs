@@ -342,6 +342,54 @@ async fn only_who_may_create_jobs_has_jobs_created() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn held_deletions_are_approved_only_by_who_may_restore_everywhere() -> Result<()> {
+    let stage = Stage::set(&["policies.yaml"]).await?;
+    let rbac = "rbac.authorization.k8s.io";
+    let configmaps =
+        json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]}]);
+    let mut items = Vec::new();
+    for mut object in
+        rights("asked", ALICE, &configmaps).into_iter().chain(rights("asking", BOB, &configmaps))
+    {
+        object["metadata"]["namespace"] = json!("tidelock");
+        items.push(object);
+    }
+    items.push(json!({
+        "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole", "metadata": {"name": "restorer"},
+        "rules": [{"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"], "verbs": ["restore"]}],
+    }));
+    items.push(json!({
+        "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "restorer"},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "restorer"},
+        "subjects": [{"apiGroup": rbac, "kind": "User", "name": ALICE}],
+    }));
+    stage
+        .apply_text(
+            "restorers.json",
+            &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string(),
+        )
+        .await?;
+    let held = |name: &str, annotations: Value| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "tidelock", "annotations": annotations}})
+    };
+    let asked = "tidelock-held-deletions";
+    let approves = json!({"tidelock.dev/approve-deletions": "12-0"});
+    stage.until_refused(BOB, &held(asked, approves.clone())).await?;
+    stage.has(&held(asked, json!({}))).await?;
+    let patch = json!({"metadata": {"annotations": approves}});
+    refused(stage.changes(BOB, &held(asked, json!({})), &patch).await?, "you may not approve deletions");
+    allowed(stage.changes(ALICE, &held(asked, json!({})), &patch).await?);
+    // Other ConfigMaps, and other changes of this one, are none of our business.
+    allowed(stage.creates(BOB, &held("other", approves)).await?);
+    let mut nameless = held("", json!({}));
+    nameless["metadata"] = json!({"namespace": "tidelock", "generateName": "any-"});
+    allowed(stage.creates(BOB, &nameless).await?);
+    allowed(stage.changes(BOB, &held(asked, json!({})), &json!({"data": {"count": "1"}})).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_the_server_is_away_only_annotated_pods_are_refused_and_the_refusal_says_why() -> Result<()> {
     let stage = Stage::set(&["webhook.yaml"]).await?;
     let annotated = pod("shop", Some("orders-db"), &[]);

@@ -66,6 +66,8 @@ struct Context {
     ports: Ports,
     settings: Settings,
     authors: Guard,
+    /// Asks who approves held deletions for the right to.
+    approvals: Guard,
     /// When each status was last written, by UID.
     written: Mutex<HashMap<String, Instant>>,
 }
@@ -74,9 +76,10 @@ struct Context {
 /// at those that are gone.
 pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
     let authors = Guard::new(ports.client.clone(), format!("{}-secret-authors", settings.name));
+    let approvals = Guard::new(ports.client.clone(), format!("{}-deletion-approvals", settings.name));
     let api: Api<ManagedSecret> = Api::all(ports.client.clone());
     let changes = ports.keeper.changes();
-    let context = Arc::new(Context { ports, settings, authors, written: Mutex::default() });
+    let context = Arc::new(Context { ports, settings, authors, approvals, written: Mutex::default() });
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
     let (store, writer) = reflector::store();
     let look_again = Arc::new(Notify::new());

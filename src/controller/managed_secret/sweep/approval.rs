@@ -35,16 +35,24 @@ fn api(context: &Context) -> (Api<ConfigMap>, String) {
     (Api::namespaced(context.ports.client.clone(), &context.settings.namespace), name)
 }
 
-/// The token that somebody approved.
+/// The token that somebody approved who was asked for his right to.
 pub async fn read(context: &Context) -> Option<String> {
     let (maps, name) = api(context);
-    match maps.get_opt(&name).await {
-        Ok(map) => map?.annotations().get(ANNOTATION_APPROVE_DELETIONS).cloned(),
+    let approved = match maps.get_opt(&name).await {
+        Ok(map) => map?.annotations().get(ANNOTATION_APPROVE_DELETIONS).cloned()?,
         Err(error) => {
             tracing::warn!(%error, "whether deletions are approved could not be read");
-            None
+            return None;
         }
+    };
+    if context.approvals.is_in_force(context.ports.clock.monotonic()).await {
+        return Some(approved);
     }
+    tracing::error!(
+        reason = %Reason::GuardMissing,
+        "deletions are approved, but the policy that guards approvals is not in force: install it from the chart"
+    );
+    None
 }
 
 /// Says what is held. The approval is another's field and stays.

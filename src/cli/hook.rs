@@ -24,6 +24,9 @@ pub enum Hook {
         /// Go on even so.
         #[arg(long)]
         force: bool,
+        /// What the uninstall leaves, to be told; may be given several times.
+        #[arg(long = "leaves", value_name = "OBJECT")]
+        leaves: Vec<String>,
     },
 }
 
@@ -38,7 +41,10 @@ pub async fn run(hook: &Hook, out: &mut (dyn Write + Send)) -> Result<(), CliErr
     let client = Client::try_default().await?;
     match hook {
         Hook::PreInstall { namespace } => pre_install(client, namespace).await,
-        Hook::PreDelete { force } => pre_delete(client, *force, out).await,
+        Hook::PreDelete { force, leaves } => {
+            pre_delete(client, *force, out).await?;
+            tell_what_stays(leaves, out)
+        }
     }
 }
 
@@ -88,6 +94,18 @@ fn judge(users: Vec<String>, force: bool, out: &mut (dyn Write + Send)) -> Resul
     )))
 }
 
+/// Helm shows it to whoever uninstalls.
+fn tell_what_stays(leaves: &[String], out: &mut (dyn Write + Send)) -> Result<(), CliError> {
+    if !leaves.is_empty() {
+        let stays = leaves.join(", ");
+        writeln!(
+            out,
+            "Stays, for with it every value would go: {stays}. An install of the same name goes on with it."
+        )?;
+    }
+    Ok(())
+}
+
 /// A pod that has ended holds no mount any more.
 fn uses_us(pod: &Pod) -> bool {
     let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -128,5 +146,12 @@ mod tests {
         assert!(refused.contains("shop/app") && refused.contains("uninstall.force=true"), "{refused}");
         assert!(judge(users(), true, &mut out).is_ok() && String::from_utf8_lossy(&out).contains("shop/app"));
         assert!(judge(Vec::new(), false, &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn an_uninstall_tells_what_stays() {
+        let mut out = Vec::new();
+        tell_what_stays(&["Secret a/b".to_owned(), "the definitions".to_owned()], &mut out).unwrap();
+        assert!(String::from_utf8_lossy(&out).contains("Secret a/b, the definitions"));
     }
 }

@@ -1,0 +1,57 @@
+//! The program as it is started, where no cluster is needed.
+//! Must not repeat what a unit test of the parser shows.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tidelock");
+
+fn completion(shell: &str) -> String {
+    let output = Command::new(PROGRAM).args(["completion", shell]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn completion_is_written_for_each_shell_and_bash_understands_it() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = completion(shell);
+        for word in ["tidelock", "describe", "reveal", "approve", "accept-loss"] {
+            assert!(script.contains(word), "{shell} is not told of `{word}`");
+        }
+        // What only the chart calls is no help to people.
+        assert!(!script.contains("pre-delete"), "{shell} offers what is hidden");
+    }
+    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+    bash.stdin.take().unwrap().write_all(completion("bash").as_bytes()).unwrap();
+    assert!(bash.wait().unwrap().success());
+    // In a shell that has loaded it, the words come, and those of hidden roles do not.
+    for (begun, offered) in [("desc", "describe"), ("mou", ""), ("rota", "rotate")] {
+        let ask = "source <(\"$0\" completion bash); COMP_WORDS=(tidelock $1); COMP_CWORD=1; \
+                   _tidelock tidelock $1 tidelock; echo \"${COMPREPLY[@]}\"";
+        let output = Command::new("bash").args(["-c", ask, PROGRAM, begun]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), offered);
+    }
+}
+
+#[test]
+fn kubectl_calls_the_same_program_by_another_name() {
+    let help = Command::new(PROGRAM).arg0("/usr/local/bin/kubectl-tidelock").arg("--help").output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("Usage: kubectl tidelock"), "{help}");
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_is_said_in_one_line() {
+    let nowhere =
+        Command::new(PROGRAM).args(["list", "--kubeconfig", "/nonexistent/kubeconfig"]).output().unwrap();
+    let error = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(
+        !nowhere.status.success() && error.starts_with("tidelock: the kubeconfig cannot be used:"),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 1, "{error}");
+}

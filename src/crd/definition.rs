@@ -61,6 +61,8 @@ fn polished(mut definition: CustomResourceDefinition) -> CustomResourceDefinitio
     definition
 }
 
+const QUANTITY: &str = "An amount as Kubernetes writes it, such as `50m` of CPU or `128Mi` of memory.";
+
 /// Without `nullable`, the API server drops a null as if the field were absent, so that rules need not tell the two
 /// apart. A default in the schema would write itself into objects, which GitOps tools take for drift.
 fn polish(schema: &mut JSONSchemaProps) {
@@ -72,6 +74,10 @@ fn polish(schema: &mut JSONSchemaProps) {
     }
     if let Some(description) = &mut schema.description {
         *description = description.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Kubernetes' own words are its grammar's 40 lines.
+        if description.starts_with("Quantity is a fixed-point") {
+            QUANTITY.clone_into(description);
+        }
     }
     for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
         polish(property);

@@ -149,8 +149,8 @@ async fn scheduled(shop: &Shop, host: &Host<'_>, wanted: f64) {
     shop.cluster.wait_for(&what, shop::PATIENCE, seen).await.unwrap();
 }
 
-#[expect(clippy::print_stdout, reason = "a row of the table of faults that the test run ends with")]
 /// Starts a server that dies at `point`, then one that lives, under which `check` must come true.
+#[expect(clippy::print_stdout, reason = "a row of the table of faults that the test run ends with")]
 async fn dies_and_returns(host: &Host<'_>, point: &str, check: impl AsyncFnOnce()) {
     let mut doomed = host.start(Some(point)).await.unwrap();
     let ended = timeout(Duration::from_secs(90), doomed.ended()).await;
@@ -159,7 +159,7 @@ async fn dies_and_returns(host: &Host<'_>, point: &str, check: impl AsyncFnOnce(
     let server = host.start_ready().await.unwrap();
     check().await;
     server.kill().await.unwrap();
-    println!("fault: server killed at {point}: completed by itself, one version");
+    println!("fault: server killed | {point} | completed by itself, one version");
 }
 
 fn versions(status: &Value) -> BTreeSet<String> {

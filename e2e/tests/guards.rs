@@ -165,7 +165,10 @@ async fn each_guard_switched_off_makes_its_test_fail() {
         let without = run(program, test, Some(guard)).await;
         let text = String::from_utf8_lossy(&without.stdout).into_owned();
         let fails = !without.status.success() && text.contains("1 failed");
-        println!("fault: guard {guard} taken out: {test} {}", if fails { "fails" } else { "STILL PASSES" });
+        println!(
+            "fault: guard {guard} | taken out | {}",
+            if fails { "its test fails" } else { "NO TEST FAILS" }
+        );
         if !fails {
             unguarded.push(format!("{guard} ({test}):\n{text}"));
         }

@@ -113,6 +113,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Gives a loaded image another name in each node: one that manifests name, and that no registry here has.
+    pub async fn name_image(&self, image: &Image, name: &str) -> Result<()> {
+        for node in &self.nodes {
+            let ctr = self.tools.path("ctr").display().to_string();
+            node.run(&ctr, &["--namespace", "k8s.io", "images", "tag", "--force", &image.name(), name])
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn load_into(&self, node: &Node, archive: &Path) -> Result<()> {
         let mut command = node.enter()?;
         command.arg("--").arg(self.tools.path("ctr"));

@@ -18,6 +18,8 @@ pub const SAMPLES: &str = "shop";
 /// What the demo made carries this label, so that `demo-down` removes nothing else.
 const LABEL: &str = "tidelock.dev/demo";
 
+const DEFINITIONS: [&str; 2] = ["managedsecrets.tidelock.dev", "rotationschedules.tidelock.dev"];
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The image that the samples name.
 const SAMPLE_IMAGE: &str = "busybox";
@@ -110,10 +112,12 @@ impl Site {
     /// Installs or upgrades the release and waits until it is ready.
     pub async fn install(&self) -> Result<()> {
         self.claim_namespace(NAMESPACE).await?;
+        let definitions = self.claim_definitions().await?;
         let step = progress::step("install the chart with Helm", "");
         let chart = format!("{ROOT}/charts/tidelock");
         let (repository, tag) = &self.image;
         let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
+        let definitions_here = format!("crds.install={}", definitions == Definitions::OfDemo);
         let arguments = [
             "upgrade",
             "--install",
@@ -125,8 +129,16 @@ impl Site {
             &repository,
             "--set",
             &tag,
+            "--set",
+            &definitions_here,
         ];
         self.helm(&arguments).await?;
+        if definitions == Definitions::OfDemo {
+            self.kubectl(
+                &[&["label", "--overwrite", "crd"], &DEFINITIONS[..], &[&format!("{LABEL}=true")]].concat(),
+            )
+            .await?;
+        }
         step.done();
         let step = progress::step("wait until server and node agents are ready", "");
         for workload in ["statefulset/tidelock-server", "daemonset/tidelock-node"] {
@@ -185,6 +197,36 @@ impl Site {
         Ok(())
     }
 
+    /// Whose the definitions of our kinds are: somebody's, who then keeps them, or the demo's.
+    async fn claim_definitions(&self) -> Result<Definitions> {
+        let found = self.definitions().await?;
+        let of_demo = found.trim().is_empty() || found.contains(LABEL);
+        Ok(if of_demo { Definitions::OfDemo } else { Definitions::OfOthers })
+    }
+
+    async fn definitions(&self) -> Result<String> {
+        let words =
+            [&["get", "crd", "--ignore-not-found", "--show-labels", "--no-headers"], &DEFINITIONS[..]];
+        self.kubectl(&words.concat()).await
+    }
+
+    /// Helm leaves the definitions. They go when the demo made them and nobody else uses them.
+    async fn clear_definitions(&self) -> Result<()> {
+        if !self.definitions().await?.contains(LABEL) {
+            return Ok(());
+        }
+        let used = self.kubectl(&["get", "managedsecrets,rotationschedules", "-A", "-o", "name"]).await?;
+        if !used.trim().is_empty() {
+            progress::note("the CustomResourceDefinitions stay: others have objects of these kinds");
+            return Ok(());
+        }
+        let step = progress::step("remove the CustomResourceDefinitions", "");
+        self.kubectl(&[&["delete", "crd", "--wait=true", "--timeout=60s"], &DEFINITIONS[..]].concat())
+            .await?;
+        step.done();
+        Ok(())
+    }
+
     /// Removes what the demo made in a cluster that is not its own.
     pub async fn clear(kubeconfig: PathBuf) -> Result<()> {
         let image = (String::new(), String::new());
@@ -205,6 +247,12 @@ impl Site {
             site.kubectl(&["delete", "namespace", name, "--wait=true", "--timeout=180s"]).await?;
             step.done();
         }
-        Ok(())
+        site.clear_definitions().await
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Definitions {
+    OfDemo,
+    OfOthers,
 }

@@ -38,6 +38,19 @@ fn completion_is_written_for_each_shell_and_bash_understands_it() {
 }
 
 #[test]
+fn the_program_takes_what_the_chart_s_schema_lets_through() {
+    let schema = include_str!("../charts/tidelock/values.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let formats = schema["properties"]["log"]["properties"]["format"]["enum"].as_array().unwrap();
+    assert!(!formats.is_empty());
+    for format in formats {
+        let taken =
+            Command::new(PROGRAM).args(["crds", "--log-format", format.as_str().unwrap()]).output().unwrap();
+        assert!(taken.status.success(), "{format}: {}", String::from_utf8_lossy(&taken.stderr));
+    }
+}
+
+#[test]
 fn kubectl_calls_the_same_program_by_another_name() {
     let help = Command::new(PROGRAM).arg0("/usr/local/bin/kubectl-tidelock").arg("--help").output().unwrap();
     let help = String::from_utf8_lossy(&help.stdout).into_owned();

@@ -1,6 +1,7 @@
 //! Tidelock on a cluster as its user would have it there: by the chart, with real Helm.
 //! Must not know how Tidelock works inside.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,10 +25,21 @@ pub async fn install(cluster: &Cluster, image: &Image, settings: &[&str]) -> Res
 
 /// What `helm upgrade --install` does, without waiting.
 pub async fn helm_install(cluster: &Cluster, image: &Image, settings: &[&str]) -> Result<()> {
+    helm_install_from(Path::new(CHART), cluster, image, settings).await
+}
+
+/// The same from another chart, such as an earlier one.
+pub async fn helm_install_from(
+    chart: &Path,
+    cluster: &Cluster,
+    image: &Image,
+    settings: &[&str],
+) -> Result<()> {
+    let chart = chart.display().to_string();
     let repository = format!("image.repository={}", image.repository);
     let tag = format!("image.tag={}", image.tag);
     let mut arguments =
-        vec!["upgrade", "--install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace"];
+        vec!["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--create-namespace"];
     arguments.extend(["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"]);
     for setting in settings {
         arguments.extend(["--set", setting]);
@@ -47,6 +59,14 @@ pub async fn ready(cluster: &Cluster) -> Result<()> {
             (list.items.iter().filter(|pod| is_ready(pod)).count() == wanted).then_some(())
         })
         .await
+}
+
+/// Waits until a change of the release has reached every pod of it, and all is ready again.
+pub async fn rolled_out(cluster: &Cluster) -> Result<()> {
+    for workload in ["statefulset/tidelock-server", "daemonset/tidelock-node"] {
+        cluster.kubectl(&["-n", NAMESPACE, "rollout", "status", workload, "--timeout=180s"]).await?;
+    }
+    ready(cluster).await
 }
 
 pub fn is_ready(pod: &Pod) -> bool {

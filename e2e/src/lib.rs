@@ -9,6 +9,7 @@ pub mod generate;
 pub mod host_server;
 pub mod images;
 pub mod install;
+pub mod person;
 mod prerequisites;
 mod program;
 pub mod progress;
@@ -18,5 +19,6 @@ mod wait;
 
 pub use cluster::{Cluster, Node, Options, Output, Part, Process};
 pub use images::Image;
+pub use person::Person;
 pub use tools::Tools;
 pub use wait::wait_for;

@@ -16,7 +16,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Build the parts of Kubernetes and the images of test pods into the cache
+    /// Build the parts of Kubernetes, the images of test pods and the earliest Tidelock into the cache
     Tools,
     /// Start a cluster that stays, and print the line that makes kubectl use it
     Up {
@@ -103,6 +103,7 @@ async fn tools() -> Result<()> {
     images::pause().await?;
     images::coredns().await?;
     images::busybox().await?;
+    images::earlier::earlier(images::earlier::FIRST_WHOLE).await?;
     Ok(())
 }
 

@@ -38,6 +38,11 @@ impl Tools {
         BUILT.get_or_try_init(build_all).await.cloned()
     }
 
+    /// Where the programs lie, for a search path.
+    pub fn folder(&self) -> &Path {
+        &self.bin
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }

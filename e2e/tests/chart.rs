@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tidelock_e2e::install::{NAMESPACE, RELEASE};
 use tidelock_e2e::{Cluster, Options, generate};
@@ -101,22 +103,48 @@ async fn restricted_but_for_the_named(cluster: &Cluster) {
         let pod = &workload["spec"]["template"]["spec"];
         for container in pod["containers"].as_array().unwrap() {
             seen += 1;
-            let place = format!("{name}/{}", container["name"].as_str().unwrap());
-            let context = &container["securityContext"];
-            assert_eq!(context["readOnlyRootFilesystem"], true, "{place}");
-            assert!(container["resources"]["limits"]["memory"].is_string(), "{place} has no limit of memory");
-            let restricted = context["allowPrivilegeEscalation"] == false
-                && context["runAsNonRoot"] == true
-                && context["capabilities"]["drop"] == serde_json::json!(["ALL"])
-                && context["capabilities"]["add"].is_null()
-                && context["seccompProfile"]["type"] == "RuntimeDefault";
-            assert_eq!(restricted, !EXCEPTIONS.contains(&place.as_str()), "{place}: {context}");
-            if place != "tidelock-node/mounter" {
-                assert_ne!(context["privileged"], true, "{place}");
+            restricted_unless_named(&format!("{name}/{}", container["name"].as_str().unwrap()), container);
+            if container["name"] != "mounter" {
+                for probe in ["livenessProbe", "readinessProbe"] {
+                    assert!(container[probe]["httpGet"]["path"].is_string(), "{name} has no {probe}");
+                }
             }
         }
     }
     assert_eq!(seen, 3);
+    // Hooks are not among the installed objects.
+    let hooks = rendered(cluster, &["--show-only", "templates/hooks.yaml"]).await;
+    let jobs: Vec<&Value> = hooks.iter().filter(|object| object["kind"] == "Job").collect();
+    assert_eq!(jobs.len(), 2);
+    for job in jobs {
+        let name = job["metadata"]["name"].as_str().unwrap();
+        restricted_unless_named(&format!("{name}/hook"), &job["spec"]["template"]["spec"]["containers"][0]);
+    }
+}
+
+fn restricted_unless_named(place: &str, container: &Value) {
+    let context = &container["securityContext"];
+    assert_eq!(context["readOnlyRootFilesystem"], true, "{place}");
+    assert!(container["resources"]["limits"]["memory"].is_string(), "{place} has no limit of memory");
+    assert!(container["resources"]["requests"]["cpu"].is_string(), "{place} reserves nothing");
+    let restricted = context["allowPrivilegeEscalation"] == false
+        && context["runAsNonRoot"] == true
+        && context["capabilities"]["drop"] == serde_json::json!(["ALL"])
+        && context["capabilities"]["add"].is_null()
+        && context["seccompProfile"]["type"] == "RuntimeDefault";
+    assert_eq!(restricted, !EXCEPTIONS.contains(&place), "{place}: {context}");
+    if place != "tidelock-node/mounter" {
+        assert_ne!(context["privileged"], true, "{place}");
+    }
+}
+
+/// The objects as Helm renders them.
+async fn rendered(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
+    let chart = format!("{ROOT}/charts/tidelock");
+    let all = [&["template", RELEASE, &chart, "--namespace", NAMESPACE], arguments].concat();
+    let text = cluster.helm(&all).await.unwrap();
+    let objects = serde_yaml::from_multiple::<Value>(&text).unwrap();
+    objects.into_iter().filter(|object| !object.is_null()).collect()
 }
 
 async fn ports_apart(cluster: &Cluster) {
@@ -131,6 +159,37 @@ async fn ports_apart(cluster: &Cluster) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn definitions_that_kubectl_applied_are_taken_over_by_the_chart_with_their_objects() {
+    let cluster = api_server().await;
+    cluster.kubectl(&["apply", "-f", &format!("{ROOT}/crds")]).await.unwrap();
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).await.unwrap();
+    cluster.kubectl(&["create", "namespace", "shop"]).await.unwrap();
+    cluster.kubectl(&["apply", "-f", &format!("{ROOT}/config/samples/orders-db.yaml")]).await.unwrap();
+    let get =
+        ["get", "managedsecret,rotationschedule", "-n", "shop", "-o", "jsonpath={.items[*].metadata.uid}"];
+    let before = cluster.kubectl(&get).await.unwrap();
+
+    let refused = format!("{:#}", helm_install(&cluster, &[]).await.unwrap_err());
+    assert!(refused.contains("invalid ownership metadata"), "{refused}");
+    let chart = format!("{ROOT}/charts/tidelock");
+    // The words of docs/installing.md.
+    let own = [RELEASE, &chart, "--namespace", NAMESPACE, "--create-namespace", "--no-hooks"];
+    cluster.helm(&[&["install", "--take-ownership"], &own[..]].concat()).await.unwrap();
+    assert_eq!(cluster.kubectl(&get).await.unwrap(), before, "the objects are the same ones");
+    cluster.helm(&[&["upgrade"], &own[..4], &["--no-hooks"]].concat()).await.unwrap();
+    cluster.helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--no-hooks"]).await.unwrap();
+    assert_eq!(cluster.kubectl(&get).await.unwrap(), before, "an uninstall leaves definitions and objects");
+
+    // Installed again without values the chart finds its own definitions.
+    let away = async || {
+        let words = ["get", "namespace", "tidelock-rotations", "--ignore-not-found", "-o", "name"];
+        cluster.kubectl(&words).await.ok()?.trim().is_empty().then_some(())
+    };
+    cluster.wait_for("the namespace of rotations to be gone", Duration::from_secs(120), away).await.unwrap();
+    helm_install(&cluster, &[]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn values_that_the_chart_does_not_know_are_refused() {
     let cluster = Cluster::api_only().await.unwrap();
     for (setting, named) in [
@@ -138,11 +197,28 @@ async fn values_that_the_chart_does_not_know_are_refused() {
         ("account=12", "account"),
         ("region=Europe", "region"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("log.format=text", "format"),
+        ("imagePullSecrets[0].nmae=login", "imagePullSecrets"),
         ("node.kubeletDir=var/lib/kubelet", "kubeletDir"),
     ] {
         let refused = helm_install(&cluster, &[setting]).await.unwrap_err();
         assert!(format!("{refused:#}").contains(named), "{setting}: {refused:#}");
     }
+    // The login of a private registry reaches the Jobs that the server makes.
+    let private = rendered(&cluster, &["--set", "imagePullSecrets[0].name=login"]).await;
+    let server = private.iter().find(|object| object["kind"] == "StatefulSet").unwrap();
+    assert_eq!(server["spec"]["template"]["spec"]["imagePullSecrets"][0]["name"], "login");
+    let told = server["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+    assert!(told.contains(&Value::from("--image-pull-secret=login")), "{told:?}");
+    // Where kubelet keeps its files is said once and holds everywhere.
+    let elsewhere = rendered(&cluster, &["--set", "node.kubeletDir=/data/kubelet"]).await;
+    let daemons: Vec<&Value> = elsewhere.iter().filter(|object| object["kind"] == "DaemonSet").collect();
+    assert_eq!(daemons.len(), 1);
+    let text = daemons[0].to_string();
+    assert!(
+        text.contains("/data/kubelet/plugins/csi.tidelock.dev") && !text.contains("/var/lib/kubelet"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

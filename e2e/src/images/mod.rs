@@ -2,6 +2,7 @@
 //! Built `FROM scratch` by buildah and kept in the cache. Must not start anything.
 
 mod archive;
+pub mod earlier;
 mod libraries;
 
 use std::fs;
@@ -72,9 +73,15 @@ pub async fn tidelock() -> Result<Image> {
     BUILT.get_or_try_init(build_tidelock).await.cloned()
 }
 
+/// The program in that image, to be run on this machine.
+pub async fn tidelock_program() -> Result<PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    BUILT.get_or_try_init(release_program).await.cloned()
+}
+
 /// Prepares `target/image/`, on which the `Containerfile` works with buildah and with Docker, and returns it.
 pub async fn tidelock_context() -> Result<PathBuf> {
-    let program = release_program().await?;
+    let program = tidelock_program().await?;
     let context = Path::new(WORKSPACE).join("target/image");
     if context.exists() {
         fs::remove_dir_all(&context).with_context(|| format!("cannot clear {}", context.display()))?;
@@ -85,7 +92,7 @@ pub async fn tidelock_context() -> Result<PathBuf> {
 
 async fn build_tidelock() -> Result<Image> {
     Tools::ensure().await?;
-    let program = release_program().await?;
+    let program = tidelock_program().await?;
     let libraries = libraries::of(&program).await?;
     let recipe = fs::read_to_string(Path::new(WORKSPACE).join("Containerfile"))
         .context("cannot read Containerfile")?;
@@ -121,6 +128,13 @@ pub async fn release_program() -> Result<PathBuf> {
         "--message-format=json",
     ]))
     .await?;
+    let executable = executable(&messages)?;
+    step.done();
+    Ok(executable)
+}
+
+/// Where cargo put the program, from its messages in JSON.
+fn executable(messages: &str) -> Result<PathBuf> {
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -128,7 +142,6 @@ pub async fn release_program() -> Result<PathBuf> {
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .context("cargo did not say where it put the program `tidelock`")?;
     ensure!(executable.exists(), "cargo named {}, which is not there", executable.display());
-    step.done();
     Ok(executable)
 }
 

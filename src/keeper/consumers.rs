@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Keeper, KeeperError, PAGE, What, measure};
 use crate::secret::{Arn, Stage, VersionId};
-use crate::store::{AuditEntry, Change, MountRecord};
+use crate::store::{AuditEntry, Change, MountRecord, Store};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Consumers {
@@ -23,7 +23,8 @@ pub struct Consumers {
 /// How long a node may be silent before nobody knows any more what its pods hold.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Which nodes have a stream. A node that was never heard of is as silent as this keeper is old.
+/// Which nodes have a stream. A node that was never heard of is as silent as this keeper is old, and those that the
+/// store knows mounts of are told of like any other that falls silent.
 pub(super) struct Nodes {
     began_at: Instant,
     known: BTreeMap<String, Node>,
@@ -42,8 +43,9 @@ enum Node {
 }
 
 impl Nodes {
-    pub(super) fn since(began_at: Instant) -> Self {
-        Self { began_at, known: BTreeMap::new() }
+    pub(super) fn since(began_at: Instant, with_mounts: BTreeSet<String>) -> Self {
+        let lost = Node::Lost { at: began_at, told: false };
+        Self { began_at, known: with_mounts.into_iter().map(|name| (name, lost)).collect() }
     }
 
     fn is_silent(&self, node: &str, now: Instant) -> bool {
@@ -115,16 +117,7 @@ impl Keeper {
 
     /// The nodes on which the store knows of mounts, for whoever finds out which of them are gone.
     pub async fn nodes_with_mounts(&self) -> Result<BTreeSet<String>, KeeperError> {
-        let (mut nodes, mut after) = (BTreeSet::new(), None);
-        loop {
-            let page = self.ports.store.secrets(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(nodes) };
-            after = Some(last.name.clone());
-            for record in &page {
-                let mounts = self.ports.store.mounts_of_secret(&record.arn).await?;
-                nodes.extend(mounts.into_iter().map(|mount| mount.node));
-            }
-        }
+        nodes_with_mounts(self.ports.store.as_ref()).await
     }
 
     /// What the store knows of a node's mounts, for a stream that begins: what the agent does not name is gone.
@@ -219,6 +212,18 @@ impl Keeper {
             version: version.cloned(),
             pod: Some(format!("{}/{}/{}", mount.pod_namespace, mount.pod_name, mount.pod_uid)),
             outcome: "done".to_owned(),
+        }
+    }
+}
+
+pub(super) async fn nodes_with_mounts(store: &dyn Store) -> Result<BTreeSet<String>, KeeperError> {
+    let (mut nodes, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = store.secrets(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(nodes) };
+        after = Some(last.name.clone());
+        for record in &page {
+            nodes.extend(store.mounts_of_secret(&record.arn).await?.into_iter().map(|mount| mount.node));
         }
     }
 }

@@ -143,7 +143,8 @@ struct Memory {
 impl Keeper {
     /// Begins to keep the store's secrets. `epoch` is the one that was raised for this leadership.
     pub async fn start(ports: Ports, settings: Settings, epoch: Epoch) -> Result<Self, KeeperError> {
-        let nodes = consumers::Nodes::since(ports.clock.monotonic());
+        let with_mounts = consumers::nodes_with_mounts(ports.store.as_ref()).await?;
+        let nodes = consumers::Nodes::since(ports.clock.monotonic(), with_mounts);
         let mut by_resource = BTreeMap::new();
         let mut after: Option<Name> = None;
         loop {

@@ -304,6 +304,9 @@ async fn a_silent_node_s_pods_are_unknown_and_a_gone_node_s_are_none() {
     assert_eq!(restarted.consumers(&arn).await.unwrap().unknown, 0, "a new server waits before it says so");
     bench.clock.advance(Duration::from_secs(30));
     assert_eq!(restarted.consumers(&arn).await.unwrap().unknown, 1);
+    let mut changes = restarted.changes();
+    restarted.tell_of_silence().await.unwrap();
+    assert_eq!(changes.try_recv().unwrap().what, What::Consumers, "also of a node that it never heard of");
     bench.keeper.node_gone(NODE).await.unwrap();
     assert_eq!(bench.counted(&arn).await, (0, 0, 0, 0));
 }

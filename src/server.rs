@@ -190,6 +190,7 @@ async fn serve(
         tasks.stop(),
     );
     tasks.spawn("managed secrets", controller);
+    tasks.spawn("refusals", Arc::clone(&keeper).keep_refusals(tasks.stop()));
     tasks.spawn("nodes", nodes::run(client.clone(), Arc::clone(&keeper), tasks.stop()));
     let ca = doors::open(ground, tasks, &keeper, rights).await?;
     let rotations = RotationPorts {

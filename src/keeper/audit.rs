@@ -49,13 +49,7 @@ impl Keeper {
     ) -> KeeperError {
         let error = error.into();
         let entry = self.entry(by, operation.verb(), arn, None, error.reason());
-        if let Err(unwritten) = self.commit(Vec::new(), vec![entry]).await {
-            tracing::error!(
-                reason = unwritten.reason(),
-                verb = operation.verb(),
-                "a refusal is not in the audit"
-            );
-        }
+        self.write_down_refusal(entry).await;
         error
     }
 }

@@ -14,6 +14,7 @@ mod files;
 mod measure;
 mod project;
 mod put;
+mod refusals;
 mod rotate;
 mod sealing;
 mod stage;
@@ -38,7 +39,7 @@ pub use error::{KeeperError, SealingError};
 pub use files::Payload;
 pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
-pub use rotate::{AttemptFailure, Hindrance, RotationView};
+pub use rotate::{AttemptFailure, Hindrance, RotationView, trigger};
 pub use stage::Moved;
 pub use value::Revealed;
 
@@ -128,6 +129,7 @@ pub struct Keeper {
     epoch: Epoch,
     changes: broadcast::Sender<Changed>,
     memory: Arc<Mutex<Memory>>,
+    refusals: Mutex<refusals::Refusals>,
 }
 
 /// What is kept beside the store. All of it can be lost: it is read or observed again.
@@ -156,7 +158,8 @@ impl Keeper {
         }
         let memory = Memory { by_resource, promoted: BTreeMap::new(), mounts: BTreeMap::new(), nodes };
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        Ok(Self { ports, settings, epoch, changes, memory: Arc::new(Mutex::new(memory)) })
+        let memory = Arc::new(Mutex::new(memory));
+        Ok(Self { ports, settings, epoch, changes, memory, refusals: Mutex::default() })
     }
 
     /// Everything that is committed from now on.

@@ -13,6 +13,7 @@ use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
 use crate::rotation::{Pending, Step};
+use crate::seal;
 use crate::secret::{Arn, Name, Stage, ValueKind, VersionId};
 use crate::store::{
     Change, Expected, JobRecord, RotationRecord, RotationState, SecretRecord, StoreError, VersionRecord,
@@ -53,6 +54,15 @@ pub struct AttemptFailure {
     pub message: String,
     /// No retry is left.
     pub gives_up: bool,
+}
+
+/// A request's token as the journal keeps it: a long one, which an annotation may hold, by its digest.
+pub fn trigger(token: &str) -> String {
+    const BYTES_MAX: usize = 253;
+    if token.len() <= BYTES_MAX {
+        return token.to_owned();
+    }
+    format!("sha256:{}", seal::hex(&seal::digest("tidelock.rotate.trigger", &[token.as_bytes()])))
 }
 
 impl Keeper {

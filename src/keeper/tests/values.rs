@@ -55,6 +55,28 @@ async fn nobody_reads_without_a_right_and_nobody_learns_what_exists() {
 }
 
 #[tokio::test]
+async fn a_flood_of_refusals_takes_a_row_and_a_count_and_no_more() {
+    let bench = bench().await;
+    bench.resource(Some("first"), vec![]).await;
+    for _ in 0..500 {
+        assert_eq!(reason(bench.keeper.value(&app(), &id(), None, None).await), "AccessDenied");
+    }
+    let refusals = async || {
+        let rows = bench.audit().await.into_iter().filter(|(_, verb, _)| verb == "reveal");
+        rows.map(|(_, _, outcome)| outcome).collect::<Vec<_>>()
+    };
+    assert_eq!(refusals().await, ["AccessDenied"]);
+    bench.keeper.write_down_counts(false).await;
+    assert_eq!(refusals().await.len(), 1, "the minute is not over");
+    bench.clock.advance(Duration::from_secs(60));
+    bench.keeper.write_down_counts(false).await;
+    let counted = "AccessDenied (499 more since 2030-01-01T00:00:00Z)";
+    assert_eq!(refusals().await, ["AccessDenied", counted]);
+    bench.keeper.write_down_counts(true).await;
+    assert_eq!(refusals().await.len(), 2, "a count is written once");
+}
+
+#[tokio::test]
 async fn a_missing_version_is_named_with_the_words_of_aws() {
     let bench = bench().await;
     bench.resource(None, vec![]).await;

@@ -60,6 +60,9 @@ impl DesiredGrant {
 /// with validation off, is refused here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
+    /// It is not what this program knows as a spec.
+    #[error("{0}")]
+    Unread(String),
     #[error("spec.name: {0}")]
     Name(#[from] NameError),
     #[error("spec.name `{name}`: begin it with the namespace, such as `{namespace}/{rest}`")]

@@ -5,6 +5,7 @@ pub mod condition;
 mod definition;
 mod desired;
 mod managed_secret;
+mod readable;
 pub mod reasons;
 mod rotation_schedule;
 mod rotator;
@@ -16,6 +17,7 @@ pub use managed_secret::{
     Access, Consumers, Effective, EffectiveAccess, ManagedSecret, ManagedSecretSpec, ManagedSecretStatus,
     VersionStatus,
 };
+pub use readable::{Kind, Readable};
 pub use rotation_schedule::{
     Backoff, EffectiveSchedule, InProgress, Retries, RotationSchedule, RotationScheduleSpec,
     RotationScheduleStatus,

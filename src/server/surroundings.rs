@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::opening::Hindrance;
 use crate::config::ServerArgs;
-use crate::crd::{ACCEPT_LOSS_KEY, ManagedSecret, accept_loss_name};
+use crate::crd::{ACCEPT_LOSS_KEY, ManagedSecret, Readable, accept_loss_name};
 use crate::kms::{KeyFile, KmsError};
 use crate::store::LossAccepted;
 
@@ -103,9 +103,11 @@ impl Surroundings for InCluster<'_> {
     }
 
     async fn some_resource_has_arn(&self) -> Result<bool, Hindrance> {
-        let resources: Api<ManagedSecret> = Api::all(self.client.clone());
+        let resources: Api<Readable<ManagedSecret>> = Api::all(self.client.clone());
         match resources.list(&ListParams::default()).await {
-            Ok(found) => Ok(found.items.iter().any(|r| r.status.as_ref().is_some_and(|s| s.arn.is_some()))),
+            Ok(found) => {
+                Ok(found.items.iter().any(|r| r.object.status.as_ref().is_some_and(|s| s.arn.is_some())))
+            }
             // Without the definition there are no resources.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
             Err(source) => Err(asked("ManagedSecrets".to_owned(), source)),

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::guard::Guard;
 use crate::clock::Clock;
 use crate::cluster::EventSender;
-use crate::crd::ManagedSecret;
+use crate::crd::{ManagedSecret, Readable};
 use crate::keeper::Keeper;
 use crate::secret::{Arn, Randomness};
 
@@ -77,7 +77,7 @@ struct Context {
 pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
     let authors = Guard::new(ports.client.clone(), format!("{}-secret-authors", settings.name));
     let approvals = Guard::new(ports.client.clone(), format!("{}-deletion-approvals", settings.name));
-    let api: Api<ManagedSecret> = Api::all(ports.client.clone());
+    let api: Api<Readable<ManagedSecret>> = Api::all(ports.client.clone());
     let changes = ports.keeper.changes();
     let context = Arc::new(Context { ports, settings, authors, approvals, written: Mutex::default() });
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
@@ -110,9 +110,9 @@ pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
 
 /// Keeps the local copy of all ManagedSecrets, and queues what changed.
 async fn watch(
-    api: Api<ManagedSecret>,
-    writer: reflector::store::Writer<ManagedSecret>,
-    queue: mpsc::Sender<ObjectRef<ManagedSecret>>,
+    api: Api<Readable<ManagedSecret>>,
+    writer: reflector::store::Writer<Readable<ManagedSecret>>,
+    queue: mpsc::Sender<ObjectRef<Readable<ManagedSecret>>>,
     look_again: Arc<Notify>,
 ) {
     let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
@@ -137,8 +137,8 @@ async fn watch(
 async fn follow(
     context: Arc<Context>,
     mut changes: broadcast::Receiver<crate::keeper::Changed>,
-    store: reflector::Store<ManagedSecret>,
-    queue: mpsc::Sender<ObjectRef<ManagedSecret>>,
+    store: reflector::Store<Readable<ManagedSecret>>,
+    queue: mpsc::Sender<ObjectRef<Readable<ManagedSecret>>>,
 ) {
     loop {
         let changed: Vec<_> = match changes.recv().await {
@@ -156,7 +156,7 @@ async fn follow(
     }
 }
 
-async fn resource_of(context: &Context, arn: &Arn) -> Option<ObjectRef<ManagedSecret>> {
+async fn resource_of(context: &Context, arn: &Arn) -> Option<ObjectRef<Readable<ManagedSecret>>> {
     let secret = observe::describe(context, arn).await.ok()??;
     match secret.origin {
         crate::secret::Origin::CustomResource { namespace, name, .. } => {

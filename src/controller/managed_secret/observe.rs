@@ -6,7 +6,7 @@ use kube::{Api, ResourceExt};
 use super::Context;
 use super::decide::Identity;
 use crate::access::Principal;
-use crate::crd::{Desired, ManagedSecret, SpecError};
+use crate::crd::{Desired, ManagedSecret, Readable, SpecError};
 use crate::keeper::{Description, KeeperError};
 use crate::secret::{Arn, Name, Origin, SecretId};
 
@@ -46,11 +46,15 @@ impl Seen {
     }
 }
 
-pub async fn observe(context: &Context, object: &ManagedSecret) -> Result<Seen, ObserveError> {
+pub async fn observe(context: &Context, read: &Readable<ManagedSecret>) -> Result<Seen, ObserveError> {
+    let object = &read.object;
     let namespace = object.namespace().ok_or(ObserveError::NoIdentity("namespace"))?;
     let uid = object.uid().ok_or(ObserveError::NoIdentity("UID"))?;
     let name = object.name_any();
-    let desired = Desired::try_from(object);
+    let desired = match &read.unread {
+        Some(unread) => Err(SpecError::Unread(unread.clone())),
+        None => Desired::try_from(object),
+    };
     let named = match &desired {
         Ok(desired) => by_name(context, &desired.name).await?,
         Err(_) => None,

@@ -16,7 +16,7 @@ use crate::access::Principal;
 use crate::cluster::EventKind;
 use crate::crd::condition::SYNCED;
 use crate::crd::reasons::Reason;
-use crate::crd::{ANNOTATION_APPROVE_RESTORE, Desired, ManagedSecret, ManagedSecretStatus};
+use crate::crd::{ANNOTATION_APPROVE_RESTORE, Desired, ManagedSecret, ManagedSecretStatus, Readable};
 use crate::failpoint;
 use crate::keeper::{Create, KeeperError, Restoration};
 use crate::secret::{Origin, SecretId, VersionId};
@@ -62,22 +62,26 @@ impl ApplyError {
 }
 
 pub(super) async fn reconcile(
-    object: Arc<ManagedSecret>,
+    read: Arc<Readable<ManagedSecret>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
-    if object.metadata.deletion_timestamp.is_some() {
+    if read.object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let (seen, outcome) = settle(&object, &context).await?;
+    let (seen, outcome) = settle(&read, &context).await?;
     let calm = if outcome.synced { LOOK_NOW_AND_THEN } else { LOOK_AGAIN };
-    let wait = report(&object, &context, &seen, &outcome).await?;
+    let wait = report(&read, &context, &seen, &outcome).await?;
     Ok(Action::requeue(wait.unwrap_or(calm)))
 }
 
 /// Observes, decides and applies until there is nothing to do, or something stands in the way.
-async fn settle(object: &ManagedSecret, context: &Context) -> Result<(Seen, Outcome), ReconcileError> {
+async fn settle(
+    read: &Readable<ManagedSecret>,
+    context: &Context,
+) -> Result<(Seen, Outcome), ReconcileError> {
+    let object = &read.object;
     for _ in 0..STEPS_MAX {
-        let seen = observe::observe(context, object).await?;
+        let seen = observe::observe(context, read).await?;
         let plan = decide::decide(&observed(object, &seen, authors_are_asked(context).await));
         if let Some(outcome) = ending(&plan) {
             return Ok((seen, outcome));
@@ -87,13 +91,13 @@ async fn settle(object: &ManagedSecret, context: &Context) -> Result<(Seen, Outc
             Ok(None) => {}
             Err(error) => {
                 // After a failed write nothing that was seen before is sure.
-                return Ok((observe::observe(context, object).await?, error.outcome()));
+                return Ok((observe::observe(context, read).await?, error.outcome()));
             }
         }
     }
     let message = "the secret changes faster than it can be followed".to_owned();
     let outcome = Outcome { synced: false, reason: Reason::TryingAgain, message };
-    Ok((observe::observe(context, object).await?, outcome))
+    Ok((observe::observe(context, read).await?, outcome))
 }
 
 fn observed<'a>(object: &'a ManagedSecret, seen: &'a Seen, authors_are_asked: bool) -> Observed<'a> {
@@ -186,12 +190,12 @@ async fn create(context: &Context, seen: &Seen, desired: &Desired) -> Result<(),
 
 /// Writes the status when it is another one. Returns how long to wait when the last write was too short ago.
 async fn report(
-    object: &ManagedSecret,
+    read: &Readable<ManagedSecret>,
     context: &Context,
     seen: &Seen,
     outcome: &Outcome,
 ) -> Result<Option<Duration>, ReconcileError> {
-    let secret = seen.own();
+    let (object, secret) = (&read.object, seen.own());
     let consumers = match secret {
         Some(secret) => context.ports.keeper.consumers(&secret.arn).await.ok(),
         None => None,
@@ -208,9 +212,9 @@ async fn report(
     if let Some(wait) = too_soon(context, &seen.uid) {
         return Ok(Some(wait));
     }
-    let api: Api<ManagedSecret> = Api::namespaced(context.ports.client.clone(), &seen.namespace);
+    let api = Api::namespaced(context.ports.client.clone(), &seen.namespace);
     failpoint::reach("status.before-write");
-    match status::write(&api, object, &status).await {
+    match status::write(&api, read, &status).await {
         Ok(()) => failpoint::reach("status.written"),
         // It is gone, or another of its name is there: the sweep sees to the secret.
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(None),

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use crate::crd::condition::{self, Finding, READY, SYNCED, Status};
 use crate::crd::reasons::Reason;
-use crate::crd::{Consumers, Effective, EffectiveAccess, ManagedSecret, ManagedSecretStatus, VersionStatus};
+use crate::crd::{
+    Consumers, Effective, EffectiveAccess, ManagedSecret, ManagedSecretStatus, Readable, VersionStatus,
+};
 use crate::keeper::{self, Description};
 use crate::secret::{Stage, VersionId};
 
@@ -138,11 +140,16 @@ struct PatchedObject<'a> {
 }
 
 pub async fn write(
-    api: &Api<ManagedSecret>,
-    object: &ManagedSecret,
+    api: &Api<Readable<ManagedSecret>>,
+    read: &Readable<ManagedSecret>,
     status: &ManagedSecretStatus,
 ) -> Result<(), kube::Error> {
-    let name = object.name_any();
+    let (object, name) = (&read.object, read.object.name_any());
+    if read.status_unread {
+        // What others wrote into it would stay beside what we apply.
+        let none = serde_json::json!({"metadata": {"uid": object.metadata.uid}, "status": null});
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&none)).await?;
+    }
     let patch = StatusPatch {
         api_version: &ManagedSecret::api_version(&()),
         kind: &ManagedSecret::kind(&()),

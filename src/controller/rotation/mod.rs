@@ -29,9 +29,11 @@ pub use job::JobSettings;
 use super::guard::Guard;
 use crate::clock::Clock;
 use crate::cluster::{EventKind, EventSender, ROTATION_LABEL};
-use crate::crd::{ManagedSecret, RotationSchedule, RotationScheduleStatus};
+use crate::crd::reasons::Reason;
+use crate::crd::{ManagedSecret, Readable, RotationSchedule, RotationScheduleStatus};
 use crate::keeper::{Keeper, KeeperError};
 use crate::rotation::{Plan, decide};
+use spec::Unfit;
 
 /// All of the server's writes to objects carry this name.
 const FIELD_MANAGER: &str = "tidelock";
@@ -67,7 +69,7 @@ struct RotationContext {
     epoch: u64,
     /// Of `settings.guards`, in that order.
     guards: Vec<Guard>,
-    schedules: Store<RotationSchedule>,
+    schedules: Store<Readable<RotationSchedule>>,
     /// A reconcile found its schedule gone.
     schedule_missed: Notify,
 }
@@ -116,11 +118,11 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
     let RotationPorts { client, keeper, clock, events, settings, ca, epoch } = ports;
     let ours = watcher::Config::default().labels(ROTATION_LABEL);
     let controller =
-        Controller::new(Api::<RotationSchedule>::all(client.clone()), watcher::Config::default());
+        Controller::new(Api::<Readable<RotationSchedule>>::all(client.clone()), watcher::Config::default());
     let schedules = controller.store();
     let of_secret = {
         let schedules = schedules.clone();
-        move |secret: ManagedSecret| schedules_of(&secret, &schedules)
+        move |secret: Readable<ManagedSecret>| schedules_of(&secret.object, &schedules)
     };
     let guards = settings.guards.iter().map(|name| Guard::new(client.clone(), name.clone())).collect();
     let ctx = RotationContext {
@@ -139,7 +141,7 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
     let stop = shutdown.clone();
     let followed = controller
         .with_config(ControllerConfig::default().concurrency(RECONCILES_MAX))
-        .watches(Api::<ManagedSecret>::all(client.clone()), watcher::Config::default(), of_secret)
+        .watches(Api::<Readable<ManagedSecret>>::all(client.clone()), watcher::Config::default(), of_secret)
         .watches(Api::<Job>::all(client.clone()), ours.clone(), |job: Job| schedule_of(&job))
         .watches(Api::<Pod>::all(client), ours, |pod: Pod| schedule_of(&pod))
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
@@ -149,18 +151,25 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
 }
 
 async fn reconcile(
-    object: Arc<RotationSchedule>,
+    read: Arc<Readable<RotationSchedule>>,
     ctx: Arc<RotationContext>,
 ) -> Result<Action, ReconcileError> {
-    if object.metadata.deletion_timestamp.is_some() {
+    if read.object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let Some((status, again)) = settle(&ctx, &object).await? else {
+    if let Some(unread) = &read.unread {
+        let unfit = Unfit::new(Reason::ScheduleInvalid, unread);
+        let status = status::unfit(&read.object, &unfit, ctx.clock.now());
+        apply::tell_new(&ctx, &read.object, &status);
+        status::report(&ctx, &read, status).await?;
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    let Some((status, again)) = settle(&ctx, &read.object).await? else {
         ctx.schedule_missed.notify_one();
         return Ok(Action::await_change());
     };
-    apply::tell_new(&ctx, &object, &status);
-    status::report(&ctx, &object, status).await?;
+    apply::tell_new(&ctx, &read.object, &status);
+    status::report(&ctx, &read, status).await?;
     Ok(Action::requeue(again))
 }
 
@@ -218,7 +227,12 @@ fn look_again(plan: Plan, now: Timestamp) -> Duration {
     }
 }
 
-fn on_error(object: Arc<RotationSchedule>, error: &ReconcileError, ctx: Arc<RotationContext>) -> Action {
+fn on_error(
+    read: Arc<Readable<RotationSchedule>>,
+    error: &ReconcileError,
+    ctx: Arc<RotationContext>,
+) -> Action {
+    let object = &read.object;
     let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref());
     let cause = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(namespace, name, reason = error.reason(), %error, cause, "a reconcile failed");
@@ -237,9 +251,10 @@ fn on_error(object: Arc<RotationSchedule>, error: &ReconcileError, ctx: Arc<Rota
 
 fn schedules_of(
     secret: &ManagedSecret,
-    schedules: &Store<RotationSchedule>,
-) -> Vec<ObjectRef<RotationSchedule>> {
-    let of_secret = schedules.state().into_iter().filter(|schedule| {
+    schedules: &Store<Readable<RotationSchedule>>,
+) -> Vec<ObjectRef<Readable<RotationSchedule>>> {
+    let of_secret = schedules.state().into_iter().filter(|read| {
+        let schedule = &read.object;
         schedule.metadata.namespace == secret.metadata.namespace
             && Some(schedule.spec.secret.as_str()) == secret.metadata.name.as_deref()
     });
@@ -248,7 +263,7 @@ fn schedules_of(
 
 /// A Job or pod says in an annotation whose it is: some run in a namespace of their own. Whoever forges it causes a
 /// reconcile, no more.
-fn schedule_of<K: Resource>(object: &K) -> Option<ObjectRef<RotationSchedule>> {
+fn schedule_of<K: Resource>(object: &K) -> Option<ObjectRef<Readable<RotationSchedule>>> {
     let annotations = object.meta().annotations.as_ref()?;
     let (namespace, name) = annotations.get(job::SCHEDULE_ANNOTATION)?.split_once('/')?;
     Some(ObjectRef::new(name).within(namespace))

@@ -13,8 +13,8 @@ use super::spec::{Unfit, Wanted, Work, yields_to};
 use super::{ReconcileError, RotationContext};
 use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
-use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, RotationSchedule};
-use crate::keeper::{Hindrance, JobRecord, RotationState, RotationView};
+use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, Readable, RotationSchedule};
+use crate::keeper::{Hindrance, JobRecord, RotationState, RotationView, trigger};
 use crate::rotation::{Attempt, Basis, FinishedJob, JobState, Observed, Step, Unfinished, rotation_label};
 
 /// On each pod, by the Job controller.
@@ -84,15 +84,22 @@ pub(super) async fn observe(
 ) -> Result<Result<Seen, Unfit>, ReconcileError> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let siblings = ctx.schedules.state();
-    if let Some(other) = yields_to(object, siblings.iter().map(AsRef::as_ref)) {
+    if let Some(other) =
+        yields_to(object, siblings.iter().filter(|read| read.unread.is_none()).map(|read| &read.object))
+    {
         let message = format!("the RotationSchedule {other} rotates this secret already; remove one of them");
         return Ok(Err(Unfit::new(Reason::ScheduleConflict, message)));
     }
-    let secrets: Api<ManagedSecret> = Api::namespaced(ctx.client.clone(), namespace);
+    let secrets: Api<Readable<ManagedSecret>> = Api::namespaced(ctx.client.clone(), namespace);
     let Some(secret) = secrets.get_opt(&object.spec.secret).await? else {
         let message = format!("there is no ManagedSecret {} in this namespace", object.spec.secret);
         return Ok(Err(Unfit::new(Reason::SecretNotFound, message)));
     };
+    if let Some(unread) = secret.unread {
+        let message = format!("the ManagedSecret {} is not right: {unread}", object.spec.secret);
+        return Ok(Err(Unfit::new(Reason::RotatorUnsuitable, message)));
+    }
+    let secret = secret.object;
     let wanted = match Wanted::read(object, &secret) {
         Ok(wanted) => wanted,
         Err(unfit) => return Ok(Err(unfit)),
@@ -117,7 +124,8 @@ pub(super) async fn observe(
     let label = rotation_label(object.metadata.name.as_deref().unwrap_or_default(), view.arn.as_str());
     let pods = journal_pods(ctx, &view).await?;
     let (newly_gone, earlier_pods_remain) = earlier(ctx, &view, &pods).await?;
-    let asked = secret.metadata.annotations.and_then(|mut all| all.remove(ANNOTATION_ROTATE));
+    let asked =
+        secret.metadata.annotations.and_then(|all| all.get(ANNOTATION_ROTATE).map(|token| trigger(token)));
     Ok(Ok(Seen {
         current: current(ctx, &view, &pods).await?,
         abandoned: abandoned(ctx, &view).await?,

@@ -11,21 +11,27 @@ use super::spec::Unfit;
 use super::{FIELD_MANAGER, ReconcileError, RotationContext};
 use crate::crd::condition::{Finding, READY, ROTATING, SUCCEEDED, Status, merge, whole_second};
 use crate::crd::reasons::Reason;
-use crate::crd::{InProgress, RotationSchedule, RotationScheduleStatus};
+use crate::crd::{InProgress, Readable, RotationSchedule, RotationScheduleStatus};
 use crate::keeper::{RotationRecord, RotationState};
 use crate::rotation::{Plan, next_rotation};
 
 pub(super) async fn report(
     ctx: &RotationContext,
-    object: &RotationSchedule,
+    read: &Readable<RotationSchedule>,
     status: RotationScheduleStatus,
 ) -> Result<(), ReconcileError> {
+    let object = &read.object;
     if object.status.as_ref() == Some(&status) {
         return Ok(());
     }
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let schedules: Api<RotationSchedule> = Api::namespaced(ctx.client.clone(), namespace);
+    let schedules: Api<Readable<RotationSchedule>> = Api::namespaced(ctx.client.clone(), namespace);
+    if read.status_unread {
+        // What others wrote into it would stay beside what we apply.
+        let none = serde_json::json!({"metadata": {"uid": object.metadata.uid}, "status": null});
+        schedules.patch_status(name, &PatchParams::default(), &Patch::Merge(&none)).await?;
+    }
     // With the UID: the status of an object that was made anew under this name is not ours to write.
     let patch = serde_json::json!({
         "apiVersion": format!("{}/{}", crate::crd::GROUP, crate::crd::VERSION),

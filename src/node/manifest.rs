@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ use crate::wire::node::Mount;
 
 const FORMAT: u32 = 1;
 const ENDING: &str = ".json";
+/// Attributes of 16 KiB and the names of all files of a volume, in JSON's longest way.
+const BYTES_MAX: u64 = 1024 * 1024;
 const TEMPORARY: &str = ".tmp";
 
 /// A mount whose files are in place.
@@ -97,8 +99,12 @@ impl Manifests {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let text = fs::read(&path)?;
-            match path.to_str().filter(|name| name.ends_with(ENDING)).and_then(|_| read(&text)) {
+            if !fs::symlink_metadata(&path)?.is_file() {
+                tracing::warn!(file = %path.display(), "something that is no file lies among the manifests");
+                continue;
+            }
+            let named = path.to_str().is_some_and(|name| name.ends_with(ENDING));
+            match bytes(&path)?.filter(|_| named).and_then(|bytes| read(&bytes)) {
                 Some(manifest) => found.push(manifest),
                 None => {
                     tracing::warn!(file = %path.display(), "a manifest that cannot be read is removed");
@@ -148,6 +154,13 @@ impl Manifests {
     }
 }
 
+/// What a file holds, unless that is too long for a manifest.
+fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= BYTES_MAX).then_some(bytes))
+}
+
 fn read(text: &[u8]) -> Option<Manifest> {
     let stored: Stored = serde_json::from_slice(text).ok()?;
     if stored.format != FORMAT {
@@ -172,6 +185,8 @@ fn read(text: &[u8]) -> Option<Manifest> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -222,7 +237,39 @@ mod tests {
         fs::write(folder.path().join("half.json"), "{\"format\":1,").unwrap();
         fs::write(folder.path().join("uid-1_orders.tmp"), "").unwrap();
         fs::write(folder.path().join("later.json"), "{\"format\":99}").unwrap();
+        fs::write(folder.path().join("long.json"), vec![b' '; 2 * 1024 * 1024]).unwrap();
+        fs::write(folder.path().join("bytes.json"), [0xff, 0xfe, 0]).unwrap();
         assert!(manifests.load().unwrap().is_empty());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_no_file_does_not_keep_the_others_from_being_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(folder.path().into()).unwrap();
+        manifests.store(&manifest()).unwrap();
+        fs::create_dir(folder.path().join("folder.json")).unwrap();
+        std::os::unix::fs::symlink("/etc/shadow", folder.path().join("link.json")).unwrap();
+        assert_eq!(manifests.load().unwrap(), [manifest()]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_not_a_manifest_is_not_taken_for_one(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            cut in 0..200_usize,
+            mount_id in "([a-z0-9-]{0,4}|\\.\\.|\\PC{0,4})/([a-z0-9-]{0,4}|\\.\\.|\\PC{0,4})",
+        ) {
+            prop_assert_eq!(read(&bytes), None);
+            let whole = serde_json::json!({
+                "format": 1, "mountId": mount_id, "podNamespace": "shop", "podName": "web-0",
+                "serviceAccount": "orders-api", "attributes": {}, "fileNames": [], "bytes": 1,
+            })
+            .to_string();
+            prop_assert_eq!(read(&whole.as_bytes()[..cut.min(whole.len() - 1)]), None);
+            if let Some(read) = read(whole.as_bytes()) {
+                prop_assert_eq!(read.target.mount_id(), mount_id);
+            }
+        }
     }
 }

@@ -76,7 +76,10 @@ impl Publication {
         if !request.readonly && failpoint::guard("read-only-volume") {
             return Err(RequestError::Writable);
         }
-        let context = |name: &str| request.volume_context.get(&format!("{KUBELET_PREFIX}{name}")).cloned();
+        let context = |name: &str| {
+            let said = request.volume_context.get(&format!("{KUBELET_PREFIX}{name}"));
+            said.filter(|said| !said.is_empty()).cloned()
+        };
         if context("ephemeral").as_deref() != Some("true") {
             return Err(RequestError::NotEphemeral);
         }
@@ -173,6 +176,8 @@ fn read_token(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::wire::csi::VolumeCapability;
     use crate::wire::csi::volume_capability::{BlockVolume, MountVolume};
@@ -282,6 +287,62 @@ mod tests {
         assert!(matches!(parse(&request), Err(RequestError::NoToken { .. })));
         request.secrets.insert(TOKENS.into(), token_json(AUDIENCE, "from-kubelet"));
         assert_eq!(parse(&request).unwrap().token.as_str(), "from-kubelet");
+    }
+
+    #[test]
+    fn each_field_of_the_pod_that_is_missing_or_empty_is_named() {
+        for (name, says) in [
+            ("ephemeral", "inline in the pod"),
+            ("pod.uid", "the pod's UID"),
+            ("pod.namespace", "the pod's namespace"),
+            ("pod.name", "the pod's name"),
+            ("serviceAccount.name", "the pod's ServiceAccount"),
+            ("serviceAccount.tokens", AUDIENCE),
+        ] {
+            let key = format!("{KUBELET_PREFIX}{name}");
+            let missing = refusal(|r| drop(r.volume_context.remove(&key)));
+            assert!(missing.contains(says), "{name} missing: {missing}");
+            let empty = refusal(|r| drop(r.volume_context.insert(key.clone(), String::new())));
+            assert!(empty.contains(says), "{name} empty: {empty}");
+        }
+        for path in ["", "mount", "/var/lib/kubelet/pods//volumes/kubernetes.io~csi/orders/mount"] {
+            assert!(refusal(|r| r.target_path = path.into()).contains("target_path must be"), "{path}");
+        }
+        for tokens in ["[]", "7", "{}", "null", "{\"tidelock.test/node\":{}}", &token_json(AUDIENCE, "")] {
+            assert!(refusal(|r| set_token(r, tokens)).contains("tokenRequests"), "{tokens}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_kubelet_or_a_pod_s_author_says_is_taken_whole_or_refused_in_words(
+            name in "(secret|keys|mode|ownerUid|csi\\.storage\\.k8s\\.io/(ephemeral|pod\\.uid|pod\\.name|serviceAccount\\.tokens)|\\PC{0,8})",
+            value in "(orders-db|shop/orders-db|0[0-7]{3}|[0-9]{1,11}|true|uid-1|a=b,c|\\{\"\\PC{0,12}|\\PC{0,16}|[\\x00-\\x1f]{0,4})",
+            path in "(/var/lib/kubelet/pods/[a-z0-9-]{0,4}/volumes/kubernetes\\.io~csi/[a-z0-9.-]{0,6}/mount|\\PC{0,30})",
+            keep_path in any::<bool>(),
+            group in "(|[0-9]{1,11}|\\PC{0,4})",
+        ) {
+            let mut request = request();
+            request.volume_context.insert(name, value);
+            if !keep_path {
+                request.target_path = path;
+            }
+            let mount = MountVolume { volume_mount_group: group, ..MountVolume::default() };
+            request.volume_capability = Some(VolumeCapability { access_type: Some(AccessType::Mount(mount)) });
+            match parse(&request) {
+                Ok(publication) => {
+                    prop_assert_eq!(publication.target.pod_uid(), "uid-1");
+                    prop_assert!(!publication.pod.name.is_empty() && !publication.token.is_empty());
+                    prop_assert!(publication.layout.mode & !0o777 == 0);
+                    let kubelets = |name: &String| name.starts_with(KUBELET_PREFIX);
+                    prop_assert!(!publication.attributes.keys().any(kubelets));
+                }
+                Err(refused) => {
+                    let text = refused.to_string();
+                    prop_assert!(!text.contains("the-token") && !text.contains(char::is_control), "{text}");
+                }
+            }
+        }
     }
 
     fn without_token(request: &mut NodePublishVolumeRequest) {

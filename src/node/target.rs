@@ -32,7 +32,7 @@ impl Target {
     pub fn parse(kubelet: &Path, path: &str) -> Result<Target, TargetError> {
         parse(kubelet, path).ok_or_else(|| TargetError {
             kubelet: kubelet.display().to_string(),
-            path: path.chars().take(300).collect(),
+            path: path.chars().filter(|c| !c.is_control()).take(300).collect(),
         })
     }
 
@@ -102,6 +102,8 @@ fn is_volume(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KUBELET: &str = "/var/lib/kubelet";
@@ -113,6 +115,24 @@ mod tests {
         assert_eq!((target.pod_uid(), target.volume()), ("0b1e-aa", "orders-db"));
         assert_eq!(target.path(Path::new(KUBELET)), Path::new(GOOD));
         assert_eq!(Target::from_mount_id(&target.mount_id()), Some(target));
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_that_is_taken_is_written_back_as_it_came_and_stays_below_kubelet(
+            path in "/var/lib/kubelet/pods/([a-z0-9-]{0,66}|\\.\\.|\\PC{0,4})/volumes/kubernetes\\.io~csi/([a-z0-9-]{0,64}|\\.\\.|\\PC{0,4})/mount",
+            mount_id in "([a-z0-9-]{0,4}|\\PC{0,4})/([a-z0-9-]{0,4}|\\PC{0,4})",
+        ) {
+            if let Ok(target) = Target::parse(Path::new(KUBELET), &path) {
+                prop_assert_eq!(target.path(Path::new(KUBELET)), Path::new(&path));
+                let plain = |part: &std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+                prop_assert!(target.folder().components().all(|part| plain(&part)));
+                prop_assert_eq!(Target::from_mount_id(&target.mount_id()), Some(target));
+            }
+            if let Some(target) = Target::from_mount_id(&mount_id) {
+                prop_assert_eq!(target.mount_id(), mount_id);
+            }
+        }
     }
 
     #[test]

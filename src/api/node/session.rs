@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
+use super::MESSAGE_BYTES_MAX;
 use super::admit;
 use super::clerk::{self, Answer, Question};
 use super::hub::Hub;
@@ -169,7 +170,11 @@ impl Session {
     }
 
     async fn hear(&mut self, message: Option<Result<FromNode, Status>>) -> Result<(), End> {
-        let Some(Ok(message)) = message else { return Err(End::Closed) };
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(wrong)) => return Err(unreadable(&wrong)),
+            None => return Err(End::Closed),
+        };
         match message.message {
             Some(Message::Attach(attach)) => self.attach(attach).await,
             Some(Message::Receipt(receipt)) => self.receipt(&receipt).await,
@@ -355,6 +360,21 @@ impl Session {
 
     fn now(&self) -> Instant {
         self.hub.settings().clock.monotonic()
+    }
+}
+
+/// Why a stream ends on what came: a message that is none is answered in words, a connection that broke is not.
+fn unreadable(wrong: &Status) -> End {
+    match wrong.code() {
+        tonic::Code::OutOfRange => {
+            let says = format!("a message of a stream has at most {MESSAGE_BYTES_MAX} bytes");
+            End::Said(Status::resource_exhausted(says))
+        }
+        tonic::Code::Internal => {
+            let says = "a message cannot be read: the stream carries FromNode of node.proto";
+            End::Said(Status::invalid_argument(says))
+        }
+        _ => End::Closed,
     }
 }
 

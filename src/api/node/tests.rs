@@ -92,6 +92,23 @@ impl Server {
         Ok(Agent { say, hear })
     }
 
+    /// Sends these bytes as the body of a call; gives back the status and message of its trailers.
+    async fn raw(&self, token: &str, body: &'static [u8]) -> (Option<String>, String) {
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let uri = format!("http://{}/tidelock.node.v1.NodeStream/Connect", self.open.address);
+        let request = http::Request::post(uri)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {token}"))
+            .body(http_body_util::Full::new(bytes::Bytes::from_static(body)))
+            .unwrap();
+        let answer = client.request(request).await.unwrap();
+        let whole = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+        let trailers = whole.trailers().cloned().unwrap_or_default();
+        let said = |name: &str| trailers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        (said("grpc-status"), said("grpc-message").unwrap_or_default())
+    }
+
     /// An agent that has said Hello with these mounts and was welcomed.
     async fn agent(&self, node: &str, mounts: Vec<Mount>) -> Agent {
         let mut agent = self.connect(&format!("agent-{node}")).await.unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use tonic::{Status, Streaming};
 
-use super::{Answer, End, HELLO_MAX, MOUNTS_MAX, Question, Reviewed, Session};
+use super::{Answer, End, HELLO_MAX, MOUNTS_MAX, Question, Reviewed, Session, unreadable};
 use crate::access::Principal;
 use crate::api::node::admit;
 use crate::api::node::refusal::Refusal;
@@ -25,7 +25,8 @@ impl Session {
         let hello = match tokio::time::timeout(HELLO_MAX, inbound.next()).await {
             Ok(Some(Ok(FromNode { message: Some(Message::Hello(hello)) }))) => hello,
             Ok(Some(Ok(_))) => return Err(Status::invalid_argument("a stream begins with Hello").into()),
-            Ok(_) => return Err(End::Closed),
+            Ok(Some(Err(wrong))) => return Err(unreadable(&wrong)),
+            Ok(None) => return Err(End::Closed),
             Err(_) => return Err(Status::deadline_exceeded("no Hello came").into()),
         };
         self.check(&hello)?;

@@ -159,3 +159,94 @@ async fn when_the_server_stops_every_stream_is_told_and_drained() {
     tokio::time::timeout(PATIENCE, server.door.drained()).await.expect("the streams have ended");
     assert!(server.connect("agent-node-1").await.is_err());
 }
+
+#[tokio::test]
+async fn a_message_that_is_too_large_or_none_at_all_ends_the_stream_with_the_reason() {
+    let server = server().await;
+    let long = "x".repeat(MESSAGE_BYTES_MAX);
+    let mut agent = server.connect("agent-node-1").await.unwrap();
+    agent.send(Hello { agent_version: long.clone(), ..Hello::default() }).await;
+    let end = agent.end().await;
+    assert_eq!(end.code(), Code::ResourceExhausted, "{end}");
+    assert!(end.message().contains("at most 4194304 bytes"), "{end}");
+
+    let mut agent = server.agent("node-1", vec![]).await;
+    agent.send(Detach { mount_id: long }).await;
+    assert_eq!(agent.end().await.code(), Code::ResourceExhausted);
+
+    let mounts = (0..4097).map(|n| mount(&n.to_string(), "orders-db")).collect();
+    let mut agent = server.connect("agent-node-1").await.unwrap();
+    agent.hello("node-1", mounts).await;
+    let end = agent.end().await;
+    assert_eq!((end.code(), end.message()), (Code::ResourceExhausted, "a node has at most 4096 mounts"));
+
+    let end = server.raw("agent-node-1", b"\x00\x00\x00\x00\x04nope").await;
+    assert_eq!(end.0.as_deref(), Some("3"), "InvalidArgument: {end:?}");
+    assert!(end.1.contains("node.proto"), "{end:?}");
+    // The server is well: an honest agent is served.
+    drop(server.agent("node-1", vec![]).await);
+}
+
+#[tokio::test]
+async fn messages_out_of_their_order_change_nothing_and_cost_nobody_the_stream() {
+    let server = server().await;
+    server.bench.resource("orders-db", Some(VALUE)).await;
+    server.pod("orders-0", "node-1");
+    let mut agent = server.agent("node-1", vec![]).await;
+    let arn = server.bench.keeper.secret_of_resource("shop", "orders-db").unwrap().to_string();
+    let receipt = |mount_id: &str, version_id: String| Receipt {
+        mount_id: mount_id.into(),
+        secret_arn: arn.clone(),
+        version_id,
+    };
+    // Before anything was placed, of mounts that are none, with words that are no ids.
+    agent.send(receipt("uid-of-orders-0/orders-db", format!("{:032}", 1))).await;
+    agent.send(receipt("", "\u{0}".into())).await;
+    agent.send(Detach { mount_id: "../..".into() }).await;
+    agent.send(Attach { request_id: 1, mount: None, pod_token: "token-of-orders-0".into() }).await;
+    let (reason, refused) = agent.refused().await;
+    assert_eq!((reason, refused.request_id), (Reason::BadRequest, 1));
+    assert!(refused.message.contains("pod_uid must have 1 to 253 bytes"), "{}", refused.message);
+    agent.send(FromNode { message: None }).await;
+
+    let (_, place) = agent.mounted(2, "orders-0", "orders-db").await;
+    assert_eq!(server.consumers("orders-db").await, (1, 0), "no receipt came from before");
+    // The same again, and of a version that never was.
+    agent.send(receipt(&place.mount_id, format!("{:032}", 99))).await;
+    agent.receipt(&place).await;
+    agent.receipt(&place).await;
+    server.until_consumers("orders-db", (1, 1)).await;
+    agent.send(Detach { mount_id: place.mount_id.clone() }).await;
+    agent.receipt(&place).await;
+    server.until_consumers("orders-db", (0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_thousand_connections_of_one_node_leave_one_stream_and_the_others_their_service() {
+    let server = server().await;
+    server.bench.resource("orders-db", Some(VALUE)).await;
+    server.pod("orders-1", "node-2");
+    let mut other = server.agent("node-2", vec![]).await;
+    let before = resident_kib();
+    let mut former = Vec::new();
+    for _ in 0..1000 {
+        former.push(server.connect("agent-node-1").await.expect("a connection below the limit"));
+    }
+    other.mounted(1, "orders-1", "orders-db").await;
+    let mut last = former.pop().unwrap();
+    for mut agent in former {
+        let end = agent.end().await;
+        assert_eq!((end.code(), end.message()), (Code::Aborted, "a newer stream of this node has begun"));
+    }
+    last.hello("node-1", vec![]).await;
+    assert!(matches!(last.next().await, Message::Welcome(_)));
+    // Both ends of a thousand connections lie in this process.
+    let grown = resident_kib().saturating_sub(before);
+    assert!(grown < 256 * 1024, "{grown} KiB more are resident");
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

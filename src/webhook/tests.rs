@@ -4,6 +4,7 @@
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -177,6 +178,58 @@ async fn other_paths_and_too_large_bodies_are_refused() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     let (status, _) = post("/inject", vec![b' '; BODY_LIMITS.bytes_max + 1]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_review_of_three_megabytes_is_answered_and_one_byte_above_the_limit_is_not_read() {
+    let mut large = review("orders-db");
+    large["request"]["object"]["metadata"]["annotations"]["example.com/large"] = json!("x".repeat(3_000_000));
+    let response = reviewed(&large).await;
+    assert_eq!(response["patchType"], "JSONPatch");
+    // The same size in the annotation that is ours: refused in a sentence, not in three megabytes.
+    let response = reviewed(&review(&"a,".repeat(1_500_000))).await;
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("tidelock.dev/inject") && message.len() < 1000, "{} bytes", message.len());
+    let (status, answer) = post("/inject", vec![b'['; BODY_LIMITS.bytes_max]).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(answer.starts_with(b"the body is not an AdmissionReview as JSON"), "depth is bounded");
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({"tidelock.dev/inject": 7})),
+        Just(json!([{"name": 1, "volumeMounts": [null, {"mountPath": []}]}, "hunter2"])),
+        "\\PC{0,8}".prop_map(|text| Value::from(format!("hunter2{text}"))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_stands_in_a_review_it_is_answered_or_told_to_be_malformed(
+        place in proptest::sample::select(vec![
+            "", "/apiVersion", "/kind", "/request", "/request/uid", "/request/operation", "/request/namespace",
+            "/request/kind", "/request/kind/kind", "/request/object", "/request/object/metadata",
+            "/request/object/metadata/annotations", "/request/object/metadata/annotations/tidelock.dev~1inject",
+            "/request/object/spec", "/request/object/spec/containers", "/request/object/spec/serviceAccountName",
+        ]),
+        thing in anything(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
+        prop_assert!(Request::parse(&bytes).is_err());
+        let mut review = review("orders-db");
+        *review.pointer_mut(place).unwrap() = thing;
+        match Request::parse(review.to_string().as_bytes()) {
+            Err(malformed) => prop_assert!(!malformed.to_string().contains("hunter2")),
+            Ok(request) => {
+                let _ = (inject::inject(request.object(), request.namespace()), request.service_account());
+            }
+        }
+    }
 }
 
 #[test]

@@ -108,7 +108,10 @@ pub(super) fn well_formed(mount: &Mount) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::wire::node::from_node::Message;
 
     fn mount() -> Mount {
         Mount {
@@ -135,6 +138,33 @@ mod tests {
         assert!(wrong(|mount| mount.pod_name = "x".repeat(254)));
         assert!(wrong(|mount| drop(mount.attributes.insert("k".into(), "v".repeat(16 * 1024)))));
         assert!(wrong(|mount| mount.attributes = (0..33).map(|n| (n.to_string(), String::new())).collect()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_a_node_sends_are_no_message_or_one_that_is_checked(
+            bytes in proptest::collection::vec(any::<u8>(), 0..120),
+            flipped in any::<proptest::sample::Index>(),
+            bit in 0..8_u8,
+        ) {
+            use prost::Message as _;
+
+            use crate::wire::node::FromNode;
+            let attach = crate::wire::node::Attach { request_id: 7, mount: Some(mount()), pod_token: "t".into() };
+            let mut sent = FromNode::from(attach).encode_to_vec();
+            let at = flipped.index(sent.len());
+            sent[at] ^= 1 << bit;
+            for bytes in [bytes, sent] {
+                let Ok(FromNode { message: Some(Message::Attach(attach)) }) = FromNode::decode(&*bytes) else {
+                    continue;
+                };
+                let mount = attach.mount.clone().unwrap_or_default();
+                if well_formed(&mount).is_ok() {
+                    prop_assert_eq!(mount.mount_id, format!("{}/{}", mount.pod_uid, mount.volume));
+                    prop_assert!(mount.pod_uid.len() <= TEXT_BYTES_MAX && !mount.pod_uid.is_empty());
+                }
+            }
+        }
     }
 
     #[test]

@@ -122,3 +122,44 @@ pub fn ask(stream: &mut UnixStream, request: &Request) -> io::Result<(Reply, Opt
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     serde_json::from_slice(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asked(bytes: &[u8]) -> io::Result<Request> {
+        let (mut agent, mut mounter) = UnixStream::pair().unwrap();
+        agent.write_all(bytes).unwrap();
+        agent.shutdown(Shutdown::Write).unwrap();
+        read_request(&mut mounter)
+    }
+
+    #[test]
+    fn a_request_is_read_as_it_was_written_and_nothing_longer_or_stranger_is() {
+        let request = Request::Unmount { target_path: "/x".into() };
+        assert_eq!(asked(&serde_json::to_vec(&request).unwrap()).unwrap(), request);
+        for wrong in [
+            r#"{"verb":"unmount"}"#,
+            r#"{"verb":"unmount","targetPath":7}"#,
+            r#"{"verb":"unmount","targetPath":"/x","force":true}"#,
+            r#"{"verb":"remount","targetPath":"/x"}"#,
+            r#"{"verb":"mount","targetPath":"/x","podUid":"u","group":null,"bytes":-1,"inodes":1}"#,
+            "",
+        ] {
+            assert!(asked(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let long = Request::Unmount { target_path: "x".repeat(32 * 1024) };
+        assert!(asked(&serde_json::to_vec(&long).unwrap()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_come_are_no_request_or_a_whole_one(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(request) = asked(&bytes) {
+                prop_assert!(serde_json::to_vec(&request).is_ok());
+            }
+        }
+    }
+}

@@ -379,6 +379,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
+    fn whatever_is_written_as_a_schedule_is_read_or_refused_in_words(
+        text in "((rate|cron)\\([0-9*?/, LW#A-Z-]{0,20}( (days?|hours?))?\\)|rate\\([0-9]{1,20} (days?|hours?)\\)|\\PC{0,30})",
+        zone in proptest::option::of("(UTC|Europe/Berlin|\\.\\./\\.\\./etc/passwd|\\PC{0,12})"),
+        window in proptest::option::of("([0-9]{1,12}h|\\PC{0,6})"),
+    ) {
+        match Schedule::parse(&text, zone.as_deref(), window.as_deref()) {
+            Ok(schedule) => prop_assert!(schedule.next_window(created(LONG_AGO), at("2030-01-01T00:00:00Z")).is_none_or(|window| window.opens < window.closes)),
+            Err(refused) => prop_assert!(!refused.to_string().is_empty()),
+        }
+    }
+
+    #[test]
     fn windows_follow_each_other_on_the_days_and_hours_named(
         hours in hours(), days in day_fields(), zone in zones(), start in 1_700_000_000i64..2_500_000_000,
     ) {

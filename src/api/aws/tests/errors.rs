@@ -1,5 +1,7 @@
 //! What a caller is told who may not, who asks for what is not there, or who writes what cannot be.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[tokio::test]
@@ -82,6 +84,53 @@ async fn no_error_shows_a_value_whatever_is_wrong_with_it() {
         let answer = api.call_raw("owner", "PutSecretValue", body.clone()).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
         assert!(!answer.text.contains(CANARY), "{body}: {}", answer.text);
+    }
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,8}".prop_map(|text| Value::from(format!("{CANARY}{text}"))),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            inner.prop_map(|inner| json!({CANARY: inner})),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_member_holds_it_is_taken_or_its_name_is_in_the_error(
+        given in proptest::collection::btree_map(
+            proptest::sample::select(vec![
+                "SecretId", "Name", "ClientRequestToken", "SecretString", "SecretBinary", "VersionStages",
+                "VersionStage", "PasswordLength", "ExcludeNumbers", "Tags", "KmsKeyId", "RotationToken", "Other",
+            ]),
+            anything(),
+            0..4,
+        ),
+        bytes in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let body = serde_json::to_vec(&given).unwrap();
+        for name in ["CreateSecret", "GetSecretValue", "PutSecretValue", "GetRandomPassword"] {
+            let shape = Action::named(name).unwrap().shape();
+            // Random bytes are no object, or say nothing that is known.
+            let _ = super::shape::members(&bytes, shape);
+            let Err(error) = super::shape::members(&body, shape) else { continue };
+            let text = serde_json::to_string(&error.body()).unwrap();
+            let lower = text.to_lowercase();
+            let is_named = shape.iter().any(|member| lower.contains(&member.name.to_lowercase()));
+            prop_assert!(is_named, "{text}");
+            for sensitive in ["SecretString", "SecretBinary"] {
+                let alone = given.keys().all(|name| *name == sensitive);
+                prop_assert!(!alone || !text.contains(CANARY), "{text}");
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use kube::{Api, api::ListParams};
 use super::{ReconcileError, RotationContext, apply};
 use crate::cluster::EventKind;
 use crate::crd::reasons::Reason;
-use crate::crd::{ManagedSecret, RotationSchedule};
+use crate::crd::{ManagedSecret, Readable, RotationSchedule};
 use crate::secret::{Arn, Origin};
 
 /// For what no event told: a deletion while nobody watched, a Job that was made at the very moment of one.
@@ -22,7 +22,7 @@ const MESSAGE: &str =
 
 /// Runs until it is dropped.
 pub(super) async fn run(ctx: &RotationContext) {
-    let schedules: Api<RotationSchedule> = Api::all(ctx.client.clone());
+    let schedules: Api<Readable<RotationSchedule>> = Api::all(ctx.client.clone());
     let events = kube::runtime::watcher(schedules, watcher::Config::default()).default_backoff();
     let mut events = std::pin::pin!(events);
     let mut now_and_then = tokio::time::interval(SWEEP_EVERY);
@@ -86,9 +86,10 @@ async fn switch_off_without_schedule(
     name: &str,
 ) -> Result<(), ReconcileError> {
     // 1.
-    let schedules: Api<RotationSchedule> = Api::namespaced(ctx.client.clone(), namespace);
+    let schedules: Api<Readable<RotationSchedule>> = Api::namespaced(ctx.client.clone(), namespace);
     let named = schedules.list(&ListParams::default()).await?;
-    if named.items.iter().any(|schedule| schedule.spec.secret == name) {
+    // One that cannot be read may name any secret of its namespace.
+    if named.items.iter().any(|read| read.unread.is_some() || read.object.spec.secret == name) {
         return Ok(());
     }
     // 2.
@@ -101,7 +102,7 @@ async fn switch_off_without_schedule(
     metrics::counter!("tidelock_rotation_events_total", "reason" => reason.word()).increment(1);
     tracing::info!(namespace, name, reason = reason.word(), "rotation is off");
     let secrets: Api<ManagedSecret> = Api::namespaced(ctx.client.clone(), namespace);
-    if let Some(secret) = secrets.get_opt(name).await? {
+    if let Some(secret) = secrets.get_metadata_opt(name).await? {
         let note = "no RotationSchedule names this secret any more: it is rotated no more".to_owned();
         let about = kube::Resource::object_ref(&secret, &());
         ctx.events.send(about, EventKind::Normal, reason.word(), "Rotate", note);

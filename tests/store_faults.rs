@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tidelock::crd::ManagedSecret;
+use tidelock_e2e::host_server::guarded_program;
 use tidelock_e2e::{Cluster, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -78,6 +80,8 @@ impl Site {
         let size = std::ffi::CString::new(format!("size={MEBIBYTES}m"))?;
         mount("tmpfs", folder.path().join("volume"), "tmpfs", MountFlags::empty(), Some(size.as_c_str()))?;
         fs::create_dir(folder.path().join("volume/store"))?;
+        // Kept: a build with failpoints takes its place.
+        fs::copy(env!("CARGO_BIN_EXE_tidelock"), folder.path().join("tidelock"))?;
         Ok(Self { cluster, client, folder })
     }
 
@@ -90,6 +94,10 @@ impl Site {
     }
 
     async fn start(&self) -> Result<Server> {
+        self.start_program(&self.folder.path().join("tidelock"), None).await
+    }
+
+    async fn start_program(&self, program: &Path, failpoint: Option<&str>) -> Result<Server> {
         self.give_up_lease().await?;
         let mut ports = Vec::new();
         for _ in 0..4 {
@@ -98,7 +106,7 @@ impl Site {
         let addresses = ports.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         drop(ports);
         let log = self.folder.path().join("log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
+        let mut command = Command::new(program);
         command
             .args(["server", "--namespace", NS, "--pod-name", "tidelock-server-0", "--image", "none"])
             .args(["--installation", "tidelock.tidelock", "--relist-every", "2s"])
@@ -108,6 +116,7 @@ impl Site {
         for (flag, address) in flags.into_iter().zip(&addresses) {
             command.arg(flag).arg(address.to_string());
         }
+        command.envs(failpoint.map(|point| ("TIDELOCK_TEST_FAILPOINT", point)));
         let child = command
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .stdin(Stdio::null())
@@ -125,6 +134,15 @@ impl Site {
         if leases.get_opt("tidelock-server").await?.is_some() {
             leases.patch("tidelock-server", &PatchParams::default(), &patch).await?;
         }
+        Ok(())
+    }
+
+    /// As before the very first start.
+    async fn forget(&self) -> Result<()> {
+        self.empty()?;
+        self.secrets().delete("tidelock-root-key", &DeleteParams::default()).await?;
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NS);
+        leases.delete("tidelock-server", &DeleteParams::default()).await?;
         Ok(())
     }
 
@@ -239,6 +257,7 @@ impl Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_befalls_the_volume_or_the_root_key_is_told_and_nothing_is_made_anew() -> Result<()> {
     let site = Site::new().await?;
+    killed_at_each_point_of_the_first_start(&site).await?;
     killed_while_it_starts_for_the_first_time(&site).await?;
     site.login("orders-db").await?;
     let server = site.start().await?;
@@ -253,6 +272,37 @@ async fn whatever_befalls_the_volume_or_the_root_key_is_told_and_nothing_is_made
     server.ready().await?;
     assert_eq!(site.told().await?, whole, "a version was made or lost");
     server.stop().await
+}
+
+/// As `server::opening` names them, in the order in which they are passed.
+const POINTS: [&str; 8] = [
+    "first-start.before-begin",
+    "first-start.begun",
+    "first-start.before-key",
+    "first-start.key-made",
+    "first-start.unlocked",
+    "first-start.before-ready",
+    "first-start.ready",
+    "start.epoch-raised",
+];
+
+async fn killed_at_each_point_of_the_first_start(site: &Site) -> Result<()> {
+    let program = guarded_program().await?;
+    for (number, point) in POINTS.into_iter().enumerate() {
+        let mut server = site.start_program(&program, Some(point)).await?;
+        let status = tokio::time::timeout(DEADLINE, server.child.wait()).await.context(point)??;
+        ensure!(status.signal() == Some(9), "{point}: {status}\n{}", server.said());
+        let key = site.root_key().await?;
+        assert_eq!(key.is_some(), number > 2, "{point}");
+        let server = site.start().await?;
+        server.ready().await?;
+        server.stop().await?;
+        let now = site.root_key().await?.context("a store in use has a key")?;
+        assert!(key.is_none_or(|before| before.metadata.uid == now.metadata.uid), "{point}: made twice");
+        fault("SIGKILL of the server", &format!("first start, {point}"), "resumes: one root key, then ready");
+        site.forget().await?;
+    }
+    Ok(())
 }
 
 /// SIGKILL a little later each time, until one start comes through.

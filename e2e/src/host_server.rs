@@ -141,7 +141,7 @@ impl<'a> Host<'a> {
 }
 
 /// The program with failpoints. The one that ships has none.
-async fn guarded_program() -> Result<PathBuf> {
+pub async fn guarded_program() -> Result<PathBuf> {
     let words =
         ["build", "--quiet", "--package", "tidelock", "--bin", "tidelock", "--features", "test-guards"];
     let mut build = Command::new("cargo");

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::apply::{Apply, installation};
 use super::fault::fault;
 use super::ledger::Ledger;
-use super::soundness::is_of;
+use super::soundness::{check, is_of};
 use crate::seal::{DerivedKey, Tally};
 use crate::store::{Batch, Change, InstallationState, Position, StoreError};
 
@@ -82,8 +82,12 @@ impl Writer {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
         let mut ready = self.ready || is_ready(&transaction, &self.key)?;
         let before = Ledger::read(&transaction, &self.key)?;
-        is_of(&before, &self.key, &self.tally)?;
-        let (mut ledger, mut tally) = (before.clone(), self.tally.clone());
+        // Somebody else with the key may have written: a newer leader, whose epoch then fences what comes from here.
+        let mut tally = match is_of(&before, &self.key, &self.tally) {
+            Ok(()) => self.tally.clone(),
+            Err(_) => check(&transaction, &self.key)?,
+        };
+        let mut ledger = before.clone();
         let mut outcomes = Vec::with_capacity(group.len());
         for work in group {
             let savepoint = transaction.savepoint().map_err(fault)?;

@@ -124,3 +124,21 @@ async fn rows_of_the_first_schema_are_counted_once_they_are_opened() {
     assert!(matches!(uncounted, Err(StoreError::Tampered { table: "position", .. })), "{uncounted:?}");
     open(bench.folder.path()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_paused_leader_that_finds_another_s_rows_is_fenced_and_takes_them_for_no_tampering() {
+    let bench = FolderBench::new();
+    let old = open(bench.folder.path()).await.unwrap();
+    let epoch = old.raise_epoch().await.unwrap();
+    let put = |n| vec![Change::PutSecret(secret(n), Expected::Absent)];
+    old.commit(batch(epoch, put(1))).await.unwrap();
+    // As when its volume is attached to another machine: the lock is not seen there.
+    std::fs::remove_file(bench.path("lock")).unwrap();
+    let new = open(bench.folder.path()).await.unwrap();
+    let newer = new.raise_epoch().await.unwrap();
+    new.commit(batch(newer, put(2))).await.unwrap();
+    assert_eq!(old.commit(batch(epoch, put(3))).await, Err(StoreError::Fenced));
+    new.commit(batch(newer, put(4))).await.unwrap();
+    drop((old, new));
+    assert_eq!(open(bench.folder.path()).await.unwrap().secrets(None, 10).await.unwrap().len(), 3);
+}

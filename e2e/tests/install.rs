@@ -64,7 +64,7 @@ async fn an_upgrade_keeps_mounts_and_an_uninstall_waits_for_them_and_leaves_the_
     let refused = format!("{:#}", shop.cluster.helm(&uninstall).await.unwrap_err());
     assert!(refused.contains("pre-delete"), "{refused}");
     let log = shop.cluster.kubectl(&["logs", "-n", NAMESPACE, "job/tidelock-pre-delete"]).await.unwrap();
-    assert!(log.contains("shop/app") && log.contains("uninstall.force=true"), "{log}");
+    assert!(log.contains("shop/app") && log.contains("helm rollback"), "{log}");
     assert_eq!(shop.file("app", PASSWORD).await.unwrap(), new, "a refused uninstall has taken nothing");
 
     shop.cluster.kubectl(&["delete", "pod", "app", "-n", shop::NAMESPACE, "--timeout=60s"]).await.unwrap();

@@ -89,7 +89,8 @@ fn judge(users: Vec<String>, force: bool, out: &mut (dyn Write + Send)) -> Resul
     }
     Err(CliError::Refused(format!(
         "{} pods still have Tidelock's volumes, and without the driver they could not end: {shown}. Remove them \
-         first, or upgrade with --set uninstall.force=true and uninstall then",
+         first. Helm takes the release for half uninstalled now: `helm rollback` to the newest revision of `helm \
+         history` keeps it as it was; `helm uninstall --no-hooks` takes it away all the same",
         users.len()
     )))
 }
@@ -143,7 +144,7 @@ mod tests {
         let mut out = Vec::new();
         let users = || vec!["shop/app".to_owned()];
         let refused = judge(users(), false, &mut out).unwrap_err().to_string();
-        assert!(refused.contains("shop/app") && refused.contains("uninstall.force=true"), "{refused}");
+        assert!(refused.contains("shop/app") && refused.contains("helm uninstall --no-hooks"), "{refused}");
         assert!(judge(users(), true, &mut out).is_ok() && String::from_utf8_lossy(&out).contains("shop/app"));
         assert!(judge(Vec::new(), false, &mut Vec::new()).is_ok());
     }

@@ -85,7 +85,7 @@ async fn missed_nothing(shop: &Shop) {
 }
 
 /// SIGKILL for the process of one of the two containers, from the node.
-async fn kill(shop: &Shop, node: usize, container: &str) {
+pub async fn kill(shop: &Shop, node: usize, container: &str) {
     // The bracket keeps the search from finding itself.
     let command = if container == "agent" { "nod[e]" } else { "mounte[r]" };
     let script = format!(
@@ -111,10 +111,22 @@ async fn more_restarts(shop: &Shop, node: usize, before: &BTreeMap<String, i32>,
 }
 
 /// Waits until server and agents say that they are ready, with every container up.
-async fn ready_again(shop: &Shop, node: usize) {
+pub async fn ready_again(shop: &Shop, node: usize) {
     let ready = async || {
         let pod = agent(shop, node).await;
         install::is_ready(&pod).then_some(())
     };
     shop.cluster.wait_for("the agent to be ready again", PATIENCE, ready).await.unwrap();
+}
+
+pub async fn nothing_is_left_on_the_nodes(shop: &Shop) {
+    for node in shop.cluster.nodes() {
+        let clean = async || {
+            let mounts = node.run("cat", &["/proc/self/mountinfo"]).await.ok()?;
+            let manifests = node.run("ls", &["-A", "/run/tidelock/manifests"]).await.ok()?;
+            (!mounts.contains("kubernetes.io~csi") && manifests.trim().is_empty()).then_some(())
+        };
+        let what = format!("{} to hold neither a mount nor a manifest", node.name());
+        shop.cluster.wait_for(&what, PATIENCE, clean).await.unwrap();
+    }
 }

@@ -7,6 +7,7 @@
 mod faults;
 mod hostile;
 mod revocation;
+mod uninstall;
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,12 @@ async fn two_nodes_keep_to_their_own_and_pods_keep_their_files() {
     mark("revocation");
     faults::files_outlive_agent_mounter_and_server(&shop).await;
     mark("dead agents");
+    revocation::a_deleted_secret_leaves_running_pods_their_files(&shop).await;
+    mark("scheduled deletion");
+    faults::nothing_is_left_on_the_nodes(&shop).await;
+    mark("nothing left");
+    uninstall::a_namespace_that_a_forced_uninstall_strands_can_be_freed(&shop).await;
+    mark("forced uninstall");
 }
 
 async fn a_pod_in_a_user_namespace_of_its_own_reads_its_files(shop: &Shop) {

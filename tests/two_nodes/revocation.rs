@@ -1,11 +1,11 @@
-//! How fast a right that ends takes the files from running pods.
+//! How fast a right that ends takes the files from running pods, and which end of a secret does not.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidelock_e2e::shop::{NAMESPACE, Shop};
+use tidelock_e2e::shop::{NAMESPACE, PATIENCE, Shop};
 
-use super::{FOLDER, PROMISED, VALUE, delete, on_node};
+use super::{FOLDER, PASSWORD, PROMISED, VALUE, delete, on_node, restart_container};
 
 /// What the installation of this test says instead of 60 s, and how long an answer of the authorizer stands.
 const RECHECK: Duration = Duration::from_secs(10);
@@ -66,6 +66,40 @@ async fn names(shop: &Shop, pod: &str) -> Vec<String> {
     let output = shop.cluster.exec(NAMESPACE, pod, None, &["ls", FOLDER]).await.unwrap();
     assert!(output.success, "the folder itself stays: {}", output.stderr);
     output.stdout.split_whitespace().map(str::to_owned).collect()
+}
+
+pub async fn a_deleted_secret_leaves_running_pods_their_files(shop: &Shop) {
+    shop.apply(&[shop.pod("running", "orders-db", "orders-db", on_node(shop, 2, json!({})))]).await.unwrap();
+    shop.running("running").await.unwrap();
+    let value = shop.file("running", PASSWORD).await.unwrap();
+    shop.cluster
+        .kubectl(&["-n", NAMESPACE, "delete", "rotationschedule,managedsecret", "orders-db"])
+        .await
+        .unwrap();
+
+    let seen = async || {
+        shop.cluster
+            .events(NAMESPACE, "orders-db")
+            .await
+            .ok()
+            .filter(|text| text.contains("DeletionScheduled"))
+    };
+    shop.cluster.wait_for("the deletion to be scheduled", PATIENCE, seen).await.unwrap();
+
+    shop.apply(&[shop.pod("late", "orders-db", "orders-db", on_node(shop, 1, json!({})))]).await.unwrap();
+    let told =
+        async || shop.cluster.events(NAMESPACE, "late").await.ok().filter(|text| text.contains("deletion"));
+    let told = shop.cluster.wait_for("an event that tells of the deletion", PATIENCE, told).await.unwrap();
+    println!("a new pod of a deleted secret hears: {}", told.lines().last().unwrap_or_default().trim());
+
+    restart_container(shop, "running").await;
+    assert_eq!(shop.file("running", PASSWORD).await.unwrap(), value);
+    // Nor does the agent's own restart take them.
+    super::faults::kill(shop, 2, "agent").await;
+    super::faults::ready_again(shop, 2).await;
+    restart_container(shop, "running").await;
+    assert_eq!(shop.file("running", PASSWORD).await.unwrap(), value);
+    delete(shop, &["running", "late"]).await;
 }
 
 fn role() -> [Value; 2] {

@@ -13,6 +13,7 @@ pub mod person;
 mod prerequisites;
 mod program;
 pub mod progress;
+pub mod registry;
 pub mod shop;
 pub mod tools;
 mod wait;

@@ -13,7 +13,7 @@ use crate::progress;
 const GO_MINOR_MIN: u32 = 26;
 
 /// Debian packages with a file that shows whether each is there.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("containernetworking-plugins", "/usr/lib/cni/ptp"),
     ("nftables", "/usr/sbin/nft"),
     ("iptables", "/usr/sbin/iptables"),
@@ -21,6 +21,7 @@ const PACKAGES: [(&str, &str); 11] = [
     ("iproute2", "/usr/sbin/ip"),
     ("util-linux", "/usr/bin/unshare"),
     ("buildah", "/usr/bin/buildah"),
+    ("skopeo", "/usr/bin/skopeo"),
     ("libseccomp-dev", "/usr/include/seccomp.h"),
     ("pkg-config", "/usr/bin/pkg-config"),
     ("gcc", "/usr/bin/gcc"),

@@ -228,6 +228,8 @@ impl Setting<'_> {
             "nodeLeaseDurationSeconds": 12,
             "nodeStatusUpdateFrequency": "5s",
             "failSwapOn": false,
+            // One image under two names, one of them pulled: kubelet would pull the other, from a registry that is not there.
+            "imagePullCredentialsVerificationPolicy": "NeverVerify",
             "localStorageCapacityIsolation": false,
             // The disk belongs to the machine, and how full it is is not the cluster's affair.
             "evictionHard": {

@@ -93,6 +93,7 @@ async fn resources_that_are_wrong_are_told_so_and_the_others_are_served() -> Res
         stage.cluster.kubectl(&["create", "namespace", namespace]).await?;
     }
     a_status_is_patched_before_the_server_sees_it(&stage).await?;
+    people_see_it_too(&stage).await?;
     let folder = tempfile::tempdir()?;
     let mut server = start(&stage.cluster, folder.path())?;
     stage.until_made("patched").await?;
@@ -112,6 +113,17 @@ async fn a_status_is_patched_before_the_server_sees_it(stage: &Stage) -> Result<
     let status = json!({"status": {"lastRotation": "2026-01-01T00:00:00+99:99"}});
     let params = PatchParams::default();
     stage.api::<ManagedSecret>().patch_status("patched", &params, &Patch::Merge(status)).await?;
+    Ok(())
+}
+
+async fn people_see_it_too(stage: &Stage) -> Result<()> {
+    for words in [&["list", "-A"][..], &["describe", "patched", "-n", "shop"], &["list", "-A", "-o", "yaml"]]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
+        let output = command.args(words).env("KUBECONFIG", stage.cluster.kubeconfig()).output().await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success() && text.contains("patched"), "tidelock {words:?} shows it: {text}");
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
 use super::{CliError, Target};
-use crate::crd::{ManagedSecret, RotationSchedule};
+use crate::crd::{ManagedSecret, Readable, RotationSchedule};
 
 pub struct Cluster {
     pub client: Client,
@@ -12,17 +12,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn secrets(&self) -> Api<ManagedSecret> {
+    /// As far as each can be read: one that cannot must not hide the others.
+    pub fn secrets(&self) -> Api<Readable<ManagedSecret>> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    pub fn schedules(&self) -> Api<RotationSchedule> {
+    pub fn schedules(&self) -> Api<Readable<RotationSchedule>> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     pub async fn secret(&self, name: &str) -> Result<ManagedSecret, CliError> {
         let not_found = || CliError::NotFound { namespace: self.namespace.clone(), name: name.to_owned() };
-        self.secrets().get_opt(name).await?.ok_or_else(not_found)
+        Ok(self.secrets().get_opt(name).await?.ok_or_else(not_found)?.object)
     }
 }
 

@@ -103,5 +103,6 @@ fn failure(schedule: &RotationSchedule) -> Option<String> {
 
 pub async fn schedule_of(cluster: &Cluster, secret: &str) -> Result<Option<RotationSchedule>, CliError> {
     let list = cluster.schedules().list(&kube::api::ListParams::default()).await?;
-    Ok(list.items.into_iter().find(|schedule| schedule.spec.secret == secret))
+    let mut schedules = list.items.into_iter().map(|read| read.object);
+    Ok(schedules.find(|schedule| schedule.spec.secret == secret))
 }

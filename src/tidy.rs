@@ -217,3 +217,42 @@ fn every_decision_has_its_row_in_the_architecture() {
         .collect();
     assert!(missing.is_empty(), "no row for decisions {missing:?}");
 }
+
+/// The words with which a file says why: in what its `fn reason` gives, in refusals, in readiness.
+fn reason_words(code: &str) -> Vec<&str> {
+    let is_word = |text: &&str| {
+        text.len() > 3
+            && text.starts_with(char::is_uppercase)
+            && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    let functions =
+        code.split("fn reason(").skip(1).map(|rest| rest.split("\n    }\n").next().unwrap_or(rest));
+    let given = functions.flat_map(|body| body.split('"').skip(1).step_by(2));
+    let said = ["reason: \"", "not_ready(\"", "refuse(\""]
+        .into_iter()
+        .flat_map(|before| code.split(before).skip(1).filter_map(|rest| rest.split('"').next()));
+    let refused = code
+        .split("refuse(\n")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    given.chain(said).chain(refused).filter(is_word).collect()
+}
+
+#[test]
+fn every_reason_has_its_row_in_the_troubleshooting() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
+    let all = sources(root);
+    let code = all
+        .iter()
+        .filter(|source| !source.is_test() && source.room != "tidy")
+        .map(|source| source.text.as_str());
+    let mut words: Vec<&str> = code.flat_map(reason_words).collect();
+    words.extend(crate::crd::reasons::Reason::ALL.iter().map(|reason| reason.word()));
+    words.sort_unstable();
+    words.dedup();
+    assert!(words.len() > 60, "the words were not found: {words:?}");
+    let missing: Vec<&str> =
+        words.into_iter().filter(|word| !text.contains(&format!("| `{word}` |"))).collect();
+    assert!(missing.is_empty(), "docs/troubleshooting.md says nothing of {missing:?}");
+}

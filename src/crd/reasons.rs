@@ -65,14 +65,8 @@ reasons! {
     // Deletions
     /// The ManagedSecret is gone, and its secret is scheduled for deletion.
     DeletionScheduled,
-    /// Nothing is held.
-    NothingHeld,
     /// So many ManagedSecrets, or the cluster itself, vanished at once that nothing is deleted without approval.
     MassDeletionHeld,
-    /// Somebody approved the deletions that were held.
-    DeletionsApproved,
-    /// The recovery window is over, and the secret is gone for good.
-    Purged,
 
     // RotationSchedule: Ready
     /// Rotations are made when they are due.
@@ -111,22 +105,6 @@ reasons! {
     RotationTimedOut,
     /// No rotation has been made yet.
     NeverRotated,
-
-    // Pods and nodes
-    /// A pod's first mount waits for the secret to exist.
-    SecretUnknown,
-    /// A pod's ServiceAccount may not have the secret.
-    NotAllowed,
-    /// A pod's first mount waits for the secret to have a value.
-    NoValueYet,
-    /// A pod's first mount waits for the server.
-    ServerAway,
-    /// A pod's volume asks for something that cannot be.
-    MountInvalid,
-    /// A pod's files were taken away because its right was.
-    AccessRevoked,
-    /// A pod's files hold a new version.
-    FilesUpdated,
 }
 
 impl std::fmt::Display for Reason {

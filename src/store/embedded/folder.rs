@@ -20,7 +20,15 @@ const FILE_BYTES_MIN: u64 = 512;
 /// A folder that this process holds alone, until dropped.
 pub(super) struct Folder {
     file: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Folder {
+    /// Closing would not do: a process that was forked just now, and has not become another program yet, has the same
+    /// lock in its hands.
+    fn drop(&mut self) {
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl Folder {
@@ -44,7 +52,7 @@ impl Folder {
         }
         // Its name must be on disk before anything in it is acknowledged.
         File::open(folder).and_then(|held| held.sync_all()).map_err(|error| io_fault(folder, &error))?;
-        Ok(Self { file, _lock: held })
+        Ok(Self { file, lock: held })
     }
 
     /// The connection that writes.
@@ -153,8 +161,11 @@ mod tests {
             let mode = std::fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }
+        // As in a child between fork and exec.
+        let copy = held.lock.try_clone().unwrap();
         drop(held);
         assert!(Folder::take(folder.path()).is_ok());
+        drop(copy);
     }
 
     #[test]

@@ -47,8 +47,9 @@ use crate::secret::{Arn, Name, VersionId};
 
 /// The store's file, locked and of this program's schema, before there is a key to verify it with.
 pub struct EmbeddedFile {
-    folder: Folder,
+    // Closed before the folder is given back.
     connection: Connection,
+    folder: Folder,
 }
 
 impl EmbeddedFile {

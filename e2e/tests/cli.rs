@@ -82,6 +82,7 @@ async fn secrets_are_listed_and_described(shop: &Shop, admin: &Person) {
     assert_eq!(list[0]["status"]["arn"], arn);
     let whole = admin.types(&["get", "orders-db", "-n", NAMESPACE, "-o", "yaml"]).await.unwrap().well();
     says(&whole, &["apiVersion: tidelock.dev/v1alpha1", "kind: ManagedSecret", arn]);
+    assert!(!whole.contains("managedFields") && !list.to_string().contains("managedFields"), "{whole}");
     let versions = admin.types(&["versions", "orders-db", "-n", NAMESPACE]).await.unwrap().well();
     says(&versions, &["VERSION", "STAGES", version, "AWSCURRENT"]);
 

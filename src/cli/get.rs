@@ -42,7 +42,9 @@ pub async fn run(
     settings: &SettingsFile,
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
-    let secret = cluster.secret(&args.name).await?;
+    let mut secret = cluster.secret(&args.name).await?;
+    // As kubectl: who wrote which field is of no use to whoever asks for the secret.
+    secret.metadata.managed_fields = None;
     if !args.reveal {
         let rows = || list::rows(std::slice::from_ref(&secret), SystemClock.now());
         return output::write(out, args.output, &secret, rows);

@@ -33,6 +33,7 @@ pub async fn run(args: &ListArgs, cluster: &Cluster, out: &mut (dyn Write + Send
         let list = api.list(&page).await?;
         let more = list.metadata.continue_.clone().filter(|token| !token.is_empty());
         secrets.extend(list.items.into_iter().map(|read| read.object));
+        secrets.iter_mut().for_each(|secret| secret.metadata.managed_fields = None);
         match more {
             Some(token) => page = page.continue_token(&token),
             None => break,

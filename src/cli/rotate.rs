@@ -106,3 +106,32 @@ pub async fn schedule_of(cluster: &Cluster, secret: &str) -> Result<Option<Rotat
     let mut schedules = list.items.into_iter().map(|read| read.object);
     Ok(schedules.find(|schedule| schedule.spec.secret == secret))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ended(status: &str) -> RotationSchedule {
+        let message =
+            "attempt 4 (Job shop/orders-db-1-4) failed: set ended with exit code 1; no retry is left";
+        serde_json::from_value(json!({
+            "apiVersion": "tidelock.dev/v1alpha1", "kind": "RotationSchedule", "metadata": {"name": "orders-db"},
+            "spec": {"secret": "orders-db", "schedule": "rate(1 day)", "rotator": {"generate": {}}},
+            "status": {"conditions": [{
+                "type": "Succeeded", "status": status, "reason": "RotationFailed", "message": message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_rotation_that_came_to_nothing_is_told_in_the_words_of_its_schedule() {
+        let why = failure(&ended("False")).unwrap();
+        assert!(why.contains("set ended with exit code 1"), "{why}");
+        assert_eq!(failure(&ended("Unknown")), None, "one that still runs has not failed");
+        assert_eq!(failure(&ended("True")), None);
+    }
+}

@@ -171,7 +171,7 @@ pub struct InProgress {
     /// The step that it is at: createSecret, setSecret, testSecret or finishSecret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The number of the attempt, from 1.
+    /// Which attempt it is since the rotation began or was resumed, from 1.
     pub attempt: i64,
     /// The Job of the attempt as `<namespace>/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

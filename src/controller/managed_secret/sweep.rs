@@ -79,8 +79,7 @@ pub(super) async fn run(context: Arc<Context>, look_again: Arc<Notify>, stop: Ca
 
 /// Tells whether deletions wait for somebody's answer.
 async fn sweep(context: &Context) -> Result<bool, SweepError> {
-    let purged = context.ports.keeper.purge_due().await?;
-    metrics::counter!("tidelock_secrets_purged_total").increment(purged.len() as u64);
+    context.ports.keeper.purge_due().await?;
     // The secrets are read first: whoever made one had its resource at that time, and so both looks come after.
     let (kept, recent) = inventory(context).await?;
     let first = look(context).await?;

@@ -218,7 +218,8 @@ fn describe(seen: &Seen, attempt: u32, job: JobState, gives_up: bool) -> Attempt
         (false, true) => Reason::RotationFailed,
         (false, false) => Reason::RotationRetrying,
     };
-    let message = format!("attempt {attempt} (Job {name}) failed: {how}; {then}");
+    let tried = seen.view.journal.as_ref().map_or(attempt, super::status::tries);
+    let message = format!("attempt {tried} (Job {name}) failed: {how}; {then}");
     AttemptFailure { attempt, reason: reason.word(), message, gives_up }
 }
 

@@ -106,13 +106,13 @@ fn rotating(journal: Option<&RotationRecord>, plan: Plan) -> Finding {
             ROTATING,
             Status::True,
             Reason::RotationRetrying,
-            format!("version {version}: attempt {} follows at {}", journal.attempt, whole_second(at)),
+            format!("version {version}: attempt {} follows at {}", tries(journal), whole_second(at)),
         ),
         _ => Finding::new(
             ROTATING,
             Status::True,
             Reason::RotationRunning,
-            format!("version {version}: attempt {} runs", journal.attempt),
+            format!("version {version}: attempt {} runs", tries(journal)),
         ),
     }
 }
@@ -152,12 +152,17 @@ fn succeeded(journal: Option<&RotationRecord>) -> Finding {
     }
 }
 
+/// Which try it is for people. The journal's own numbers go on from those of an earlier rotation's Jobs.
+pub(super) fn tries(journal: &RotationRecord) -> u32 {
+    journal.failures + 1
+}
+
 fn in_progress(journal: &RotationRecord) -> InProgress {
     let job = journal.jobs.iter().find(|job| job.attempt == journal.attempt);
     InProgress {
         version_id: journal.version.to_string(),
         step: journal.step.clone(),
-        attempt: i64::from(journal.attempt),
+        attempt: i64::from(tries(journal)),
         job: job.map(|job| format!("{}/{}", job.namespace, job.name)),
     }
 }

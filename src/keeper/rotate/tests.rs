@@ -386,3 +386,13 @@ async fn a_secret_without_a_value_or_on_its_way_out_cannot_be_rotated() {
     let written = bench.keeper.rotation(&arn).await.unwrap().last_written;
     assert_eq!(written, Some(bench.keeper.now()));
 }
+
+#[test]
+fn a_long_token_is_kept_by_its_digest_and_another_long_one_has_another() {
+    let (short, long) = ("a".repeat(253), "a".repeat(254));
+    assert_eq!(trigger(&short), short);
+    let kept = trigger(&long);
+    assert!(kept.starts_with("sha256:") && kept.len() == 71, "{kept}");
+    assert_eq!(kept, trigger(&long), "the same token asks for nothing new");
+    assert_ne!(kept, trigger(&"a".repeat(300)), "another one does");
+}

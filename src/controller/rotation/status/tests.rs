@@ -112,6 +112,15 @@ fn a_running_rotation_shows_version_step_attempt_and_job() {
 }
 
 #[test]
+fn a_first_try_is_the_first_also_when_jobs_of_an_earlier_rotation_are_still_there() {
+    let first = RotationRecord { failures: 0, ..journal(RotationState::Running) };
+    let status = fit(&schedule(), &seen(Some(first)), Plan::Wait { attempt: 2 }, now());
+    assert_eq!(status.in_progress.unwrap().attempt, 1);
+    let rotating = status.conditions.unwrap().into_iter().find(|c| c.type_ == ROTATING).unwrap();
+    assert!(rotating.message.ends_with("attempt 1 runs"), "{}", rotating.message);
+}
+
+#[test]
 fn each_end_and_each_wait_has_its_reason() {
     let status = |state, plan| fit(&schedule(), &seen(Some(journal(state))), plan, now());
     let idle = Plan::Nothing { until: None };

@@ -181,11 +181,14 @@ impl ServerArgs {
 #[derive(Debug, Args)]
 pub struct CrdsArgs {
     /// Print only the definition of this name, such as managedsecrets.tidelock.dev
-    #[arg(conflicts_with = "chart")]
+    #[arg(conflicts_with_all = ["chart", "reference"])]
     pub name: Option<String>,
     /// Print the template of the chart
-    #[arg(long)]
+    #[arg(long, conflicts_with = "reference")]
     pub chart: bool,
+    /// Print the page that explains every field
+    #[arg(long)]
+    pub reference: bool,
 }
 
 /// The command line. Called as `kubectl-tidelock`, the plugin of kubectl, it is the same program by another name.

@@ -176,6 +176,10 @@ async fn serve(
         names: NamePolicy::NamespacePrefix,
     };
     let keeper = Arc::new(Keeper::start(ports, settings, opened.epoch).await?);
+    if let Some(installation) = store.installation().await? {
+        // Beside a root key it shows whether the two belong together, before a restart does.
+        metrics::gauge!("tidelock_store_info", "installation" => installation.id).set(1.0);
+    }
     let anchor = Arc::new(StoreAnchor { store, epoch: opened.epoch });
     let controller = managed_secret::run(
         managed_secret::Ports {

@@ -1,4 +1,5 @@
-//! Writes what follows from other files: the CRDs from the types, the manifests without Helm from the chart.
+//! Writes what follows from other files: the CRDs and their reference from the types, the manifests without Helm from
+//! the chart.
 //! Must not write anything that a person edits.
 
 use std::fs;
@@ -21,6 +22,7 @@ pub async fn files() -> Result<Vec<(PathBuf, String)>> {
     }
     files.push((place("charts/tidelock/templates/crds.yaml"), tidelock(&["crds", "--chart"]).await?));
     files.push((place("config/common/crds.yaml"), tidelock(&["crds"]).await?));
+    files.push((place("docs/crds.md"), tidelock(&["crds", "--reference"]).await?));
     files.push((place("config/install.yaml"), rendered("1.35.0").await?));
     files.push((place("config/before-1.35/install.yaml"), rendered("1.33.0").await?));
     Ok(files)

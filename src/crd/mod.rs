@@ -7,6 +7,7 @@ mod desired;
 mod managed_secret;
 mod readable;
 pub mod reasons;
+mod reference;
 mod rotation_schedule;
 mod rotator;
 mod value;
@@ -18,6 +19,7 @@ pub use managed_secret::{
     VersionStatus,
 };
 pub use readable::{Kind, Readable};
+pub use reference::reference;
 pub use rotation_schedule::{
     Backoff, EffectiveSchedule, InProgress, Retries, RotationSchedule, RotationScheduleSpec,
     RotationScheduleStatus,

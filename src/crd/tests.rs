@@ -254,3 +254,29 @@ fn what_an_older_schema_let_in_is_refused_with_the_field() {
         assert!(error.contains(words), "`{error}` instead of `{words}`: {spec}");
     }
 }
+
+/// Whoever installed the first release upgrades with objects like these.
+#[test]
+fn objects_of_the_first_release_are_read_whole() {
+    let file = include_str!("fixtures/first_release.yaml");
+    let mut kinds = Vec::new();
+    for document in file.split("\n---\n") {
+        let there: Value = serde_yaml::from_str(document).unwrap();
+        let (kind, name) = (there["kind"].as_str().unwrap(), &there["metadata"]["name"]);
+        let (unread, lost, back) = if kind == "ManagedSecret" {
+            let read: Readable<ManagedSecret> = serde_json::from_value(there.clone()).unwrap();
+            read.object.clone().validate_cel().unwrap();
+            Desired::try_from(&read.object).unwrap();
+            (read.unread, read.status_unread, serde_json::to_value(read.object).unwrap())
+        } else {
+            let read: Readable<RotationSchedule> = serde_json::from_value(there.clone()).unwrap();
+            read.object.clone().validate_cel().unwrap();
+            (read.unread, read.status_unread, serde_json::to_value(read.object).unwrap())
+        };
+        assert_eq!((unread, lost), (None, false), "{kind} {name}");
+        assert_eq!(back, there, "{kind} {name} does not come back as it was");
+        kinds.push(kind.to_owned());
+    }
+    assert_eq!(kinds.iter().filter(|kind| *kind == "ManagedSecret").count(), 5);
+    assert_eq!(kinds.len(), 7);
+}

@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "tidelock: {error:#}");
-            ExitCode::FAILURE
+            let said = error.downcast_ref::<cli::CliError>();
+            said.map_or(ExitCode::FAILURE, |error| ExitCode::from(error.exit_code()))
         }
     }
 }
@@ -137,6 +138,8 @@ fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 fn crds(args: &CrdsArgs) -> anyhow::Result<()> {
     let text = if args.chart {
         crd::chart_template()?
+    } else if args.reference {
+        crd::reference()
     } else {
         let definitions = crd::definitions();
         let wanted = |name: &Option<String>| args.name.is_none() || *name == args.name;

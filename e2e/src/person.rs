@@ -26,6 +26,8 @@ pub struct Said {
     /// Standard error: progress, or why not.
     pub aside: String,
     pub success: bool,
+    /// With what the process ended; nothing when a signal ended it.
+    pub code: Option<i32>,
 }
 
 impl Person {
@@ -76,6 +78,7 @@ impl Person {
             answer: text(&output.stdout),
             aside: text(&output.stderr),
             success: output.status.success(),
+            code: output.status.code(),
         })
     }
 

@@ -10,95 +10,16 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tidelock_e2e::install::{self, NAMESPACE};
 use tidelock_e2e::shop::{self, PATIENCE, Shop};
-use tidelock_e2e::{Options, Part, Person, Tools, images, registry};
+use tidelock_e2e::{Options, Part, Reader, images, registry};
 use tokio::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// What an inline command begins with; other code in the text is no command.
-const PROGRAMS: [&str; 10] =
-    ["make", "helm", "kubectl", "skopeo", "tidelock", "umount", "findmnt", "docker", "cargo", "buildah"];
-
-/// The commands of a text: the lines of its blocks in `sh`, and code within sentences that begins with a program.
-fn commands(text: &str) -> Vec<String> {
-    let (mut found, mut prose, mut block) = (Vec::new(), String::new(), None::<(bool, String)>);
-    for line in text.lines().map(str::trim) {
-        match (line.strip_prefix("```"), &mut block) {
-            (Some(kind), None) => {
-                found.extend(inline(&prose));
-                prose.clear();
-                block = Some((kind == "sh", String::new()));
-            }
-            (Some(_), Some((is_sh, lines))) => {
-                if *is_sh {
-                    let joined = lines.replace("\\\n", "");
-                    found.extend(joined.lines().filter(|line| !line.is_empty()).map(str::to_owned));
-                }
-                block = None;
-            }
-            (None, Some((_, lines))) => lines.push_str(&format!("{line}\n")),
-            (None, None) => prose.push_str(&format!("{line}\n")),
-        }
-    }
-    found.extend(inline(&prose));
-    found
-}
-
-fn inline(prose: &str) -> Vec<String> {
-    let code = prose.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " "));
-    code.filter(|code| code.split_once(' ').is_some_and(|(program, _)| PROGRAMS.contains(&program))).collect()
-}
-
-#[test]
-fn commands_are_found_in_blocks_and_in_sentences() {
-    let text = "Say `make demo`, or\n`helm install x\ny`; not `target/x` nor `make`.\n  ```sh\n  a \\\n    b\n  c\n  ```\n```yaml\nd\n```\n";
-    assert_eq!(commands(text), ["make demo", "helm install x y", "a b", "c"]);
-}
-
-/// Somebody who reads the README on a cluster.
-struct Reader {
-    shop: Shop,
-    person: Person,
-    tools: Tools,
-    left: Vec<String>,
-}
-
-impl Reader {
-    /// The one command that begins so. From now on it counts as run.
-    #[track_caller]
-    fn finds(&mut self, begin: &str) -> String {
-        let at = self.left.iter().position(|command| command.starts_with(begin));
-        self.left.remove(at.unwrap_or_else(|| panic!("the README has no command `{begin}`")))
-    }
-
-    /// Types the command into a shell, at the root of the clone.
-    async fn types(&self, command: &str) -> anyhow::Result<String> {
-        let mut shell = Command::new("bash");
-        let output = self
-            .person
-            .dress(&mut shell)
-            .current_dir(ROOT)
-            .env("PATH", self.person.search_path(self.tools.folder()))
-            .args(["-euo", "pipefail", "-c", command])
-            .output()
-            .await?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        anyhow::ensure!(output.status.success(), "`{command}`: {}", text(&output.stderr));
-        Ok(text(&output.stdout) + &text(&output.stderr))
-    }
-
-    async fn does(&mut self, begin: &str) -> String {
-        let command = self.finds(begin);
-        self.types(&command).await.unwrap()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_readme_does_what_the_readme_says() {
-    let text = fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
     let shop = Shop::without_tidelock(Options::nodes(1)).await.unwrap();
     shop.cluster.kubectl(&["delete", "namespace", shop::NAMESPACE]).await.unwrap();
-    let person = Person::administrator(&shop.cluster).await.unwrap();
-    let mut reader = Reader { shop, person, tools: Tools::ensure().await.unwrap(), left: commands(&text) };
+    let mut reader = Reader::of("README.md", shop).await.unwrap();
     run_by_others(&mut reader);
     the_image_is_built_pushed_and_installed(&mut reader).await;
     the_samples_reach_their_state(&mut reader).await;
@@ -128,7 +49,7 @@ async fn the_image_is_built_pushed_and_installed(reader: &mut Reader) {
     let push = reader.finds("skopeo copy ");
     reader.shop.cluster.node(1).run("bash", &["-c", &format!("cd {ROOT} && {push}")]).await.unwrap();
 
-    let notes = reader.does("helm install ").await;
+    let notes = reader.does("helm install ").await.unwrap();
     assert!(notes.contains("is being installed in namespace tidelock-system"), "{notes}");
     install::ready(&reader.shop.cluster).await.unwrap();
     let pods = reader.shop.own_pods("server").await.unwrap();
@@ -145,7 +66,7 @@ async fn the_samples_reach_their_state(reader: &mut Reader) {
     }
     let busybox = images::busybox().await.unwrap();
     reader.shop.cluster.name_image(&busybox, "docker.io/library/busybox:1.37").await.unwrap();
-    reader.does("kubectl apply -k config/samples").await;
+    reader.does("kubectl apply -k config/samples").await.unwrap();
 
     let shop = &reader.shop;
     for secret in ["orders-db", "billing-key", "legacy-token", "reports-token"] {
@@ -192,16 +113,24 @@ async fn a_rotation_and_the_terminal(reader: &mut Reader) {
         reader.shop.status("orders-db").await.unwrap()["currentVersion"].as_str().unwrap().to_owned()
     };
     let first = current(reader).await;
-    reader.does("kubectl annotate managedsecret orders-db ").await;
+    reader.does("kubectl annotate managedsecret orders-db ").await.unwrap();
     let moved = |s: &Value| s["currentVersion"] != first.as_str();
     reader.shop.status_is("orders-db", "another current version", moved).await.unwrap();
-    assert!(reader.does("tidelock list -A").await.contains("partner-login"));
-    assert!(reader.does("tidelock describe ").await.contains("Rotation:    by RotationSchedule orders-db"));
-    assert!(reader.does("tidelock versions ").await.contains("AWSPREVIOUS"));
+    assert!(reader.does("tidelock list -A").await.unwrap().contains("partner-login"));
+    assert!(
+        reader
+            .does("tidelock describe ")
+            .await
+            .unwrap()
+            .contains("Rotation:    by RotationSchedule orders-db")
+    );
+    assert!(reader.does("tidelock versions ").await.unwrap().contains("AWSPREVIOUS"));
+    let checked = reader.does("tidelock doctor").await.unwrap();
+    assert!(checked.contains("InOrder") && !checked.contains(" mend "), "{checked}");
     let second = current(reader).await;
-    assert!(reader.does("tidelock rotate ").await.contains("is AWSCURRENT"));
+    assert!(reader.does("tidelock rotate ").await.unwrap().contains("is AWSCURRENT"));
     assert_ne!(current(reader).await, second);
-    let value: Value = serde_json::from_str(&reader.does("tidelock get ").await).unwrap();
+    let value: Value = serde_json::from_str(&reader.does("tidelock get ").await.unwrap()).unwrap();
     assert_eq!(value["username"], "orders");
     // The same program as a plugin of kubectl.
     let plugin = reader.person.kubeconfig().with_file_name("kubectl-tidelock");
@@ -215,7 +144,7 @@ async fn an_uninstall_and_the_way_without_helm(reader: &mut Reader) {
     let uninstall = reader.finds("helm uninstall ");
     let refused = format!("{:#}", reader.types(&uninstall).await.unwrap_err());
     assert!(refused.contains("pre-delete"), "refused while pods have our volumes: {refused}");
-    assert!(reader.does("helm history ").await.contains("uninstalling"));
+    assert!(reader.does("helm history ").await.unwrap().contains("uninstalling"));
     let rollback = reader.finds("helm rollback tidelock REVISION ");
     reader.types(&rollback.replace("REVISION", "1")).await.unwrap();
     install::ready(&reader.shop.cluster).await.unwrap();
@@ -247,7 +176,7 @@ async fn an_uninstall_and_the_way_without_helm(reader: &mut Reader) {
     // The manifests name an image that is the reader's to provide.
     let image = reader.shop.image.clone();
     reader.shop.cluster.name_image(&image, "docker.io/library/tidelock:0.1.0").await.unwrap();
-    reader.does("kubectl apply -k config").await;
+    reader.does("kubectl apply -k config").await.unwrap();
     install::ready(&reader.shop.cluster).await.unwrap();
     let ready = |s: &Value| shop::has_condition(s, "Ready", "True");
     reader.shop.status_is("orders-db", "the same secret of the same store", ready).await.unwrap();

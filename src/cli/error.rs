@@ -20,6 +20,21 @@ pub enum CliError {
         "not done after {seconds} s; it goes on in the cluster: `tidelock describe {name}` shows how far it is"
     )]
     TimedOut { seconds: u64, name: String },
+    #[error("{0} findings need mending: docs/troubleshooting.md explains each reason")]
+    ToMend(usize),
+    #[error("nothing needs mending as far as could be looked; {0} findings are unknown")]
+    NotAllSeen(usize),
+}
+
+impl CliError {
+    /// With what the process ends. What the doctor found is told apart from a doctor that could not look.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::ToMend(_) => 3,
+            Self::NotAllSeen(_) => 4,
+            _ => 1,
+        }
+    }
 }
 
 impl From<kube::Error> for CliError {

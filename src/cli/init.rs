@@ -23,7 +23,7 @@ pub struct InitArgs {
     /// The name of the installation's objects.
     #[arg(long, default_value = "tidelock", value_name = "NAME")]
     release: String,
-    /// Say that every value of the lost store is gone, and that its secrets will be made anew.
+    /// Say that what the volume does not hold is gone for good; secrets without a value are made anew.
     #[arg(long)]
     yes: bool,
 }
@@ -35,8 +35,9 @@ pub async fn run(
 ) -> Result<(), CliError> {
     if !args.yes {
         return Err(CliError::Refused(format!(
-            "every value of the store {} would be given up, and each password made anew, unknown to the databases \
-             that it opens. Restore the volume and its root key instead if there is a backup; else add --yes",
+            "what the volume of the store {} does not hold any more would be given up: of an emptied one every value, \
+             and each password made anew, unknown to the databases that it opens. Restore the volume and its root key \
+             instead if there is a newer backup; else add --yes",
             args.accept_loss
         )));
     }
@@ -47,7 +48,7 @@ pub async fn run(
     maps.create(&PostParams::default(), &map).await?;
     writeln!(
         progress,
-        "the loss of {} is accepted: the server begins a new store at its next look",
+        "the loss of {} is accepted: the server goes on with what its volume holds at its next look",
         args.accept_loss
     )?;
     Ok(())

@@ -5,6 +5,7 @@ mod approve;
 mod completion;
 mod connect;
 mod describe;
+mod doctor;
 mod error;
 mod get;
 pub mod hook;
@@ -63,6 +64,8 @@ pub enum Verb {
     /// Approve what Tidelock holds back until a person has looked.
     #[command(subcommand)]
     Approve(approve::Approve),
+    /// Look at an installation and say what to mend.
+    Doctor(On<doctor::DoctorArgs>),
     /// Begin a new store after the old one was lost for good.
     Init(On<init::InitArgs>),
     /// Print the completion script for a shell.
@@ -84,6 +87,7 @@ pub async fn run(
         Verb::Versions(on) => versions::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Rotate(on) => rotate::run(&on.args, &connect::connect(&on.target).await?, progress).await,
         Verb::Approve(approve) => approve::run(&approve, progress).await,
+        Verb::Doctor(on) => doctor::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Init(on) => init::run(&on.args, &connect::connect(&on.target).await?, progress).await,
         Verb::Completion(args) => completion::run(&args, command, out),
     }

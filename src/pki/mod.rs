@@ -11,6 +11,7 @@
 
 mod authority;
 mod leaf;
+mod validity;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use authority::{Authority, Change, Files, file};
 pub use leaf::{Certificates, Leaf};
+pub use validity::{Validity, validity_of_der, validity_of_pem};
 
 /// How long what we sign is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

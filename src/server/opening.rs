@@ -140,11 +140,12 @@ impl Opening<'_> {
         let store = unlocked(file, &key).await?;
         let position = store.position().await?;
         // Whoever accepted the loss of this very store accepted that it is an older copy, or a new one.
-        let accepted = loss.is_some_and(|loss| installation.is_some_and(|of| of.id == loss.installation))
+        let id = installation.map_or_else(|| LossAccepted::UNKNOWN.to_owned(), |of| of.id);
+        let accepted = loss.is_some_and(|loss| loss.installation == id)
             || loss.is_some_and(|loss| loss.installation == LossAccepted::UNKNOWN);
         if let Some(before) = self.noted.filter(|before| !accepted && noted(position).is_behind(*before)) {
             let before = Position { epoch: Epoch(before.epoch), commit: before.commit };
-            check_position(before, position).map_err(Hindrance::Refused)?;
+            check_position(before, position).map_err(|refusal| older_copy(refusal, &id))?;
         }
         if !self.args.allow_clock_behind_store {
             check_clock(store.newest_record_at().await?, self.now).map_err(Hindrance::Refused)?;
@@ -178,6 +179,16 @@ fn seen(key: &Result<Option<KeyFile>, KmsError>) -> KeySeen {
         }
         Err(error) => KeySeen::Malformed(error.to_string()),
     }
+}
+
+/// Whoever has no newer copy needs to know how to go on with this one.
+fn older_copy(refusal: Refusal, installation: &str) -> Hindrance {
+    let message = format!(
+        "{}; if there is no newer one, `tidelock init --accept-loss={installation}` goes on with this one, and what \
+         was written after it is lost",
+        refusal.message
+    );
+    Hindrance::Refused(Refusal { message, ..refusal })
 }
 
 /// Opening waits for locks and reads the disk.

@@ -237,6 +237,15 @@ async fn an_older_copy_of_the_volume_is_known_by_the_position_on_the_lease() {
     fault("older copy of the volume", "start", "StoreRolledBack, at each attempt");
     site.put_back(&newest);
     assert_eq!(site.reason(Some(noted(position))).await, "ready");
+    // A person's word for this very store lets an older copy go on, as the refusal says.
+    site.put_back(&volume);
+    let refused = site.open_as(&[], at(1000), Some(noted(position))).await.err().unwrap().to_string();
+    let id = refused.split("--accept-loss=").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    std::fs::write(site.around.0.join("loss"), "some-other-installation").unwrap();
+    assert_eq!(site.reason(Some(noted(position))).await, "StoreRolledBack");
+    std::fs::write(site.around.0.join("loss"), id).unwrap();
+    assert_eq!(site.reason(Some(noted(position))).await, "ready");
+    fault("older copy of the volume", "start, its loss accepted", "served from, as it is");
 }
 
 #[tokio::test]

@@ -34,6 +34,13 @@ e2e: needs ## Run the suites on whole clusters only
 	$(E2E) tools
 	cargo test --package tidelock-e2e --tests -- --test-threads=1
 
+.PHONY: test-versions
+test-versions: needs ## Show install, mount and rotation on the oldest and the newest Kubernetes that is supported
+	for version in 1.33 1.36; do \
+		echo "=== Kubernetes $$version"; \
+		TIDELOCK_KUBERNETES=$$version cargo test --package tidelock-e2e --test versions -- --test-threads=1 --show-output || exit; \
+	done
+
 .PHONY: demo
 demo: needs ## Show the main job on a real cluster: a secret in a pod, a rotation, the file changed in place
 	@$(E2E) demo

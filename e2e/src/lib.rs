@@ -23,5 +23,5 @@ pub use cluster::{Cluster, Node, Options, Output, Part, Process};
 pub use images::Image;
 pub use person::Person;
 pub use reader::Reader;
-pub use tools::Tools;
+pub use tools::{Kubernetes, Tools};
 pub use wait::wait_for;

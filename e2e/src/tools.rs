@@ -1,12 +1,15 @@
 //! Builds the parts of Kubernetes from pinned Go modules, once, into the cache.
 //! Each module lies in `e2e/tools/`, its `go.sum` says what may be downloaded. Must not run what it builds.
+//!
+//! Kubernetes itself is there at both ends of what is supported: `TIDELOCK_KUBERNETES=1.33` chooses the older one for
+//! everything that this process starts.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use tokio::process::Command;
 use tokio::sync::{OnceCell, Semaphore};
@@ -25,10 +28,51 @@ const KUBE_NAMES: [&str; 6] =
 /// Two at once: the link steps are single-threaded, the compilations fill all cores anyway.
 const BUILDS_AT_ONCE: usize = 2;
 
+/// The end of the supported range that clusters are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubernetes {
+    Oldest,
+    Newest,
+}
+
+impl Kubernetes {
+    /// The one that `TIDELOCK_KUBERNETES` names, or the newest.
+    #[expect(clippy::disallowed_methods, reason = "the test environment is configured by the environment")]
+    pub fn chosen() -> Result<Self> {
+        Self::named(std::env::var("TIDELOCK_KUBERNETES").ok().as_deref())
+    }
+
+    fn named(name: Option<&str>) -> Result<Self> {
+        match name.unwrap_or_default() {
+            "1.33" => Ok(Self::Oldest),
+            "" | "1.36" => Ok(Self::Newest),
+            other => {
+                bail!("TIDELOCK_KUBERNETES is `{other}`; write 1.33 or 1.36, for which modules are pinned")
+            }
+        }
+    }
+
+    /// The version as its API server tells it.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Oldest => "v1.33.13",
+            Self::Newest => "v1.36.3",
+        }
+    }
+
+    fn module(self) -> &'static Module {
+        match self {
+            Self::Oldest => &KUBE_OLDEST,
+            Self::Newest => &KUBE_NEWEST,
+        }
+    }
+}
+
 /// The folder with every binary of a cluster.
 #[derive(Clone, Debug)]
 pub struct Tools {
     bin: PathBuf,
+    kubernetes: Kubernetes,
 }
 
 impl Tools {
@@ -36,6 +80,11 @@ impl Tools {
     pub async fn ensure() -> Result<Self> {
         static BUILT: OnceCell<Tools> = OnceCell::const_new();
         BUILT.get_or_try_init(build_all).await.cloned()
+    }
+
+    /// What clusters of these programs are.
+    pub fn kubernetes(&self) -> Kubernetes {
+        self.kubernetes
     }
 
     /// Where the programs lie, for a search path.
@@ -63,20 +112,33 @@ struct Module {
     hint: &'static str,
 }
 
-const MODULES: [Module; 7] = [
-    Module {
-        name: "kube",
-        programs: &[("kube", ".")],
-        tags: "",
-        // Without these every client sees version v0.0.0.
-        variables: &[
-            "k8s.io/component-base/version.gitVersion=v1.36.3",
-            "k8s.io/component-base/version.gitMajor=1",
-            "k8s.io/component-base/version.gitMinor=36",
-        ],
-        cgo: false,
-        hint: "Kubernetes itself, about 4 minutes",
-    },
+const KUBE_NEWEST: Module = Module {
+    name: "kube",
+    programs: &[("kube", ".")],
+    tags: "",
+    // Without these every client sees version v0.0.0.
+    variables: &[
+        "k8s.io/component-base/version.gitVersion=v1.36.3",
+        "k8s.io/component-base/version.gitMajor=1",
+        "k8s.io/component-base/version.gitMinor=36",
+    ],
+    cgo: false,
+    hint: "Kubernetes itself, about 4 minutes",
+};
+
+const KUBE_OLDEST: Module = Module {
+    name: "kube-1.33",
+    variables: &[
+        "k8s.io/component-base/version.gitVersion=v1.33.13",
+        "k8s.io/component-base/version.gitMajor=1",
+        "k8s.io/component-base/version.gitMinor=33",
+    ],
+    hint: "the oldest Kubernetes that is supported, about 4 minutes",
+    ..KUBE_NEWEST
+};
+
+/// What is the same with each version of Kubernetes.
+const OTHERS: [Module; 6] = [
     Module {
         name: "containerd",
         programs: &[
@@ -198,39 +260,41 @@ impl Module {
 }
 
 async fn build_all() -> Result<Tools> {
+    let kubernetes = Kubernetes::chosen()?;
     prerequisites::ensure_all().await?;
     let root = cache::folder()?.join("tools");
+    let modules: Vec<&Module> = std::iter::once(kubernetes.module()).chain(&OTHERS).collect();
     let mut folders = Vec::new();
     let mut all = Key::new();
-    for module in &MODULES {
+    for module in &modules {
         let key = module.key()?;
         all = all.text(&key.to_string());
         folders.push(root.join(format!("{}-{key}", module.name)));
     }
     let bin = root.join(format!("bin-{all}"));
     if bin.exists() {
-        return Ok(Tools { bin });
+        return Ok(Tools { bin, kubernetes });
     }
     let _alone = cache::lock("tools").await?;
     let slots = Semaphore::new(BUILDS_AT_ONCE);
-    try_join_all(MODULES.iter().zip(&folders).map(async |(module, folder)| {
+    try_join_all(modules.iter().zip(&folders).map(async |(module, folder)| {
         let _slot = slots.acquire().await?;
         cache::fill(folder, async |partial| module.build(&partial).await).await
     }))
     .await?;
-    cache::fill(&bin, async |partial| link(&folders, &partial)).await?;
-    Ok(Tools { bin })
+    cache::fill(&bin, async |partial| link(&modules, &folders, &partial)).await?;
+    Ok(Tools { bin, kubernetes })
 }
 
 /// One folder of links, so that one PATH entry serves a whole node.
-fn link(folders: &[PathBuf], bin: &Path) -> Result<()> {
-    for (module, folder) in MODULES.iter().zip(folders) {
+fn link(modules: &[&Module], folders: &[PathBuf], bin: &Path) -> Result<()> {
+    for (module, folder) in modules.iter().zip(folders) {
         for (program, _) in module.programs {
             symlink(folder.join(program), bin.join(program))?;
-        }
-        if module.name == "kube" {
-            for name in KUBE_NAMES {
-                symlink(folder.join("kube"), bin.join(name))?;
+            if *program == "kube" {
+                for name in KUBE_NAMES {
+                    symlink(folder.join(program), bin.join(name))?;
+                }
             }
         }
     }
@@ -241,9 +305,25 @@ fn link(folders: &[PathBuf], bin: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn all() -> impl Iterator<Item = &'static Module> {
+        [&KUBE_NEWEST, &KUBE_OLDEST].into_iter().chain(&OTHERS)
+    }
+
+    #[test]
+    fn a_version_of_kubernetes_is_named_by_its_minor_and_pinned() {
+        assert_eq!(Kubernetes::named(None).unwrap(), Kubernetes::Newest);
+        assert_eq!(Kubernetes::named(Some("1.33")).unwrap(), Kubernetes::Oldest);
+        assert!(Kubernetes::named(Some("1.20")).unwrap_err().to_string().contains("1.33 or 1.36"));
+        for kubernetes in [Kubernetes::Oldest, Kubernetes::Newest] {
+            let pinned = fs::read_to_string(kubernetes.module().source().join("go.mod")).unwrap();
+            assert!(pinned.contains(&format!("k8s.io/kubernetes {}\n", kubernetes.version())));
+            assert!(kubernetes.module().flags().contains(&format!("={}", kubernetes.version())));
+        }
+    }
+
     #[test]
     fn every_module_is_pinned_by_checksums() {
-        for module in MODULES.iter().filter(|module| module.name != "pause") {
+        for module in all().filter(|module| module.name != "pause") {
             let sums = fs::read_to_string(module.source().join("go.sum")).unwrap();
             assert!(sums.lines().count() > 20, "{} has no checksums", module.name);
         }
@@ -251,10 +331,10 @@ mod tests {
 
     #[test]
     fn the_key_of_a_module_is_stable_and_its_own() {
-        let keys: Vec<String> = MODULES.iter().map(|module| module.key().unwrap().to_string()).collect();
-        let again: Vec<String> = MODULES.iter().map(|module| module.key().unwrap().to_string()).collect();
+        let keys: Vec<String> = all().map(|module| module.key().unwrap().to_string()).collect();
+        let again: Vec<String> = all().map(|module| module.key().unwrap().to_string()).collect();
         assert_eq!(keys, again);
         let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
-        assert_eq!(distinct.len(), MODULES.len());
+        assert_eq!(distinct.len(), keys.len());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::addresses::Addresses;
 use super::pki::{ADMIN, API_SERVER, CONTROLLER_MANAGER, PROXY, Pki, SCHEDULER};
-use crate::tools::Tools;
+use crate::tools::{Kubernetes, Tools};
 
 /// One program of a node, by the name of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,7 +203,7 @@ impl Setting<'_> {
 
     fn kubelet(&self) -> Result<Vec<String>> {
         let node = self.node();
-        let config = json!({
+        let mut config = json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             // Machines with cgroup v1, or without the rights to make a hierarchy for pods.
@@ -228,8 +228,6 @@ impl Setting<'_> {
             "nodeLeaseDurationSeconds": 12,
             "nodeStatusUpdateFrequency": "5s",
             "failSwapOn": false,
-            // One image under two names, one of them pulled: kubelet would pull the other, from a registry that is not there.
-            "imagePullCredentialsVerificationPolicy": "NeverVerify",
             "localStorageCapacityIsolation": false,
             // The disk belongs to the machine, and how full it is is not the cluster's affair.
             "evictionHard": {
@@ -242,6 +240,10 @@ impl Setting<'_> {
             "maxPods": 250,
             "resolvConf": self.file("resolv.conf", "")?,
         });
+        if self.tools.kubernetes() == Kubernetes::Newest {
+            // One image under two names, one of them pulled: kubelet would pull the other, from a registry that is not there.
+            config["imagePullCredentialsVerificationPolicy"] = json!("NeverVerify");
+        }
         Ok(flags([
             ("config", self.json("kubelet.json", &config)?),
             ("kubeconfig", shown(&self.pki.kubeconfig(&node))),

@@ -274,11 +274,39 @@ async fn rotation_labels_are_the_job_controller_s_and_the_server_s_alone() -> Re
             allowed(stage.creates(SERVER, &forged).await?);
         }
     }
+    labels_come_by_no_other_resource(&stage).await?;
     // What others do with ordinary pods and Jobs is none of our business.
     let other = json!({"metadata": {"labels": {"app": "orders"}}});
     allowed(stage.changes(ALICE, &plain, &other).await?);
     allowed(stage.changes(ALICE, &job("plain"), &other).await?);
     allowed(stage.creates(ALICE, &job("another")).await?);
+    Ok(())
+}
+
+/// A status carries labels along, and a binding's become the pod's. Also with all rights.
+async fn labels_come_by_no_other_resource(stage: &Stage) -> Result<()> {
+    let labels = json!({"tidelock.dev/rotation": "orders-db", "tidelock.dev/attempt": "1"});
+    let patch = json!({"metadata": {"labels": labels}}).to_string();
+    for (object, says) in [("pod/orders", "reserved for pods"), ("job/plain", "reserved for Jobs")] {
+        let words = ["-n", "shop", "patch", object, "--subresource=status", "-p", &patch];
+        refused(stage.cluster.kubectl(&words).await.err().map(|error| format!("{error:#}")), says);
+    }
+    let target = json!({"apiVersion": "v1", "kind": "Node", "name": "node1"});
+    let mut binding = json!({"apiVersion": "v1", "kind": "Binding", "target": target,
+        "metadata": {"name": "orders", "namespace": "shop", "labels": labels}});
+    let file = stage.cluster.folder().join("binding.json");
+    let shown = file.display().to_string();
+    let binds = async |binding: &Value, path: &str| {
+        std::fs::write(&file, binding.to_string())?;
+        let raw = format!("/api/v1/namespaces/shop/{path}");
+        stage.cluster.kubectl(&["create", "--raw", &raw, "-f", &shown]).await
+    };
+    for path in ["pods/orders/binding", "bindings"] {
+        let answer = binds(&binding, path).await.err().map(|error| format!("{error:#}"));
+        refused(answer, "reserved for pods");
+    }
+    binding["metadata"]["labels"] = json!({"zone": "a"});
+    allowed(binds(&binding, "pods/orders/binding").await.err().map(|error| format!("{error:#}")));
     Ok(())
 }
 
@@ -401,5 +429,23 @@ async fn while_the_server_is_away_only_annotated_pods_are_refused_and_the_refusa
     for ns in ["tidelock", "kube-system"] {
         allowed(stage.creates(ADMIN, &pod(ns, Some("orders-db"), &[])).await?);
     }
+    // A pod that is there is changed without a question, even into one that would ask.
+    let plain = pod("shop", None, &[]);
+    stage.has(&plain).await?;
+    let annotates = json!({"metadata": {"annotations": {"tidelock.dev/inject": "orders-db"}}});
+    allowed(stage.changes(ALICE, &plain, &annotates).await?);
+
+    // Without the configuration nobody asks the server; then the policy refuses, and says what to look at.
+    stage.apply("policies.yaml").await?;
+    stage.cluster.kubectl(&["delete", "mutatingwebhookconfiguration", "tidelock"]).await?;
+    wait_for("the policy to refuse in the webhook's stead", DEADLINE, async || {
+        let answer = stage.creates(ALICE, &annotated).await.ok()??;
+        answer.contains("the MutatingWebhookConfiguration tidelock is as the chart made it").then_some(())
+    })
+    .await?;
+    let mut other = plain.clone();
+    other["metadata"]["name"] = json!("other");
+    allowed(stage.creates(ALICE, &other).await?);
+    allowed(stage.changes(ALICE, &plain, &annotates).await?);
     Ok(())
 }

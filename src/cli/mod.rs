@@ -65,6 +65,9 @@ pub enum Verb {
     #[command(subcommand)]
     Approve(approve::Approve),
     /// Look at an installation and say what to mend.
+    ///
+    /// A pod is tried, in a dry run, in the namespace that -n names. Ends with 0 when all is well, 3 when something
+    /// needs mending, 4 when nothing does as far as could be looked, and 1 when the cluster could not be asked at all.
     Doctor(On<doctor::DoctorArgs>),
     /// Begin a new store after the old one was lost for good.
     Init(On<init::InitArgs>),

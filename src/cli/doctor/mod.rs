@@ -19,8 +19,6 @@ use super::{CliError, Format, output};
 use crate::clock::{Clock, SystemClock};
 use finding::{Finding, State};
 
-/// Ends with 0 when all is well, 3 when something needs mending, 4 when nothing does as far as could be looked, and 1
-/// when the cluster could not be asked at all.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
     /// The namespace that Tidelock is installed in.

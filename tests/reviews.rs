@@ -154,11 +154,22 @@ async fn reading_everything_does_not_reveal_a_value_and_the_verb_reveal_does() -
     let name = Name::parse("shop/orders-db")?;
     let reviews = AccessReviews::new(client.clone(), SystemClock::shared());
     assert_eq!(reviews.ask(&who, Operation::Describe, &name).await, RbacAnswer::Denied);
+    let list_one = json!([{"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"],
+        "resourceNames": ["orders-db"], "verbs": ["list", "get"]}]);
+    bind(&client, "list-one", list_one).await?;
+    until_allowed(&client, &who, Operation::Describe, &name).await?;
+    let reviews = AccessReviews::new(client.clone(), SystemClock::shared());
+    for namespace in [None, Some("shop")] {
+        assert_eq!(reviews.list(&who, namespace).await, RbacAnswer::Denied, "a rule for one is none for all");
+    }
 
     let everything = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]);
     bind(&client, "read-all", everything).await?;
-    until_allowed(&client, &who, Operation::Describe, &name).await?;
+    until_allowed(&client, &who, Operation::Describe, &Name::parse("shop/billing")?).await?;
     let reviews = AccessReviews::new(client.clone(), SystemClock::shared());
+    for namespace in [None, Some("shop")] {
+        assert_eq!(reviews.list(&who, namespace).await, RbacAnswer::Allowed);
+    }
     for operation in [
         Operation::Reveal,
         Operation::Project,

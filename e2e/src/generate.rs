@@ -1,5 +1,5 @@
 //! Writes what follows from other files: the CRDs and their reference from the types, the manifests without Helm from
-//! the chart.
+//! the chart, the table that requests are validated by from AWS's service model.
 //! Must not write anything that a person edits.
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
-use crate::{Tools, program};
+use crate::{Tools, program, service_model};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const KINDS: [&str; 2] = ["managedsecrets", "rotationschedules"];
@@ -25,15 +25,27 @@ pub async fn files() -> Result<Vec<(PathBuf, String)>> {
     files.push((place("docs/crds.md"), tidelock(&["crds", "--reference"]).await?));
     files.push((place("config/install.yaml"), rendered("1.35.0").await?));
     files.push((place("config/before-1.35/install.yaml"), rendered("1.33.0").await?));
+    files.extend(service_model().await?);
     Ok(files)
 }
 
-/// Writes them all.
+/// Writes them all. The table first: it is part of the program that the next are asked of.
 pub async fn write() -> Result<()> {
-    for (path, text) in files().await? {
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    service_model().await?.into_iter().try_for_each(write_down)?;
+    files().await?.into_iter().try_for_each(write_down)
+}
+
+fn write_down((path, text): (PathBuf, String)) -> Result<()> {
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+async fn service_model() -> Result<[(PathBuf, String); 2]> {
+    let tables = service_model::tables().await?;
+    let model = "src/api/aws/model";
+    Ok([
+        (place(&format!("{model}/table.rs")), tables.requests),
+        (place(&format!("{model}/tests/declared.rs")), tables.answers),
+    ])
 }
 
 fn place(path: &str) -> PathBuf {

@@ -15,6 +15,7 @@ mod program;
 pub mod progress;
 pub mod reader;
 pub mod registry;
+mod service_model;
 pub mod shop;
 pub mod tools;
 mod wait;

@@ -55,10 +55,19 @@ async fn packages() -> Result<()> {
         return Ok(());
     }
     let _alone = cache::lock("packages").await?;
-    let missing = missing();
-    if missing.is_empty() {
-        return Ok(());
+    match missing().as_slice() {
+        [] => Ok(()),
+        missing => install_locked(missing).await,
     }
+}
+
+/// Installs packages that not every suite needs.
+pub(crate) async fn install(packages: &[&str]) -> Result<()> {
+    let _alone = cache::lock("packages").await?;
+    install_locked(packages).await
+}
+
+async fn install_locked(missing: &[&str]) -> Result<()> {
     let step =
         progress::step(&format!("install Debian packages: {}", missing.join(" ")), "about half a minute");
     let log = cache::folder()?.join("packages.log");
@@ -70,7 +79,7 @@ async fn packages() -> Result<()> {
     crate::program::run_logged(apt().arg("update"), &log)
         .await
         .context("cannot refresh the package lists")?;
-    crate::program::run_logged(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing), &log)
+    crate::program::run_logged(apt().args(["install", "-y", "--no-install-recommends"]).args(missing), &log)
         .await
         .context("cannot install Debian packages")?;
     step.done();

@@ -168,7 +168,7 @@ impl RotationRight {
         let own = request.version == Some(&self.version);
         let only = |allowed: &[&str]| request.stages.iter().all(|stage| allowed.contains(&stage.as_str()));
         match request.operation {
-            Operation::Describe | Operation::Reveal => true,
+            Operation::Describe | Operation::ListVersions | Operation::Reveal => true,
             Operation::Put => own && !request.stages.is_empty() && only(&[Stage::PENDING]),
             Operation::MoveStage => own && only(&[Stage::CURRENT, Stage::PENDING]),
             _ => false,
@@ -181,6 +181,7 @@ fn controller_may(request: Request<'_>) -> Result<(), Denied> {
     match request.operation {
         Operation::Create
         | Operation::Describe
+        | Operation::ListVersions
         | Operation::List
         | Operation::Put
         | Operation::MoveStage
@@ -189,9 +190,15 @@ fn controller_may(request: Request<'_>) -> Result<(), Denied> {
         | Operation::Restore
         | Operation::Rotate
         | Operation::CancelRotation => Ok(()),
-        Operation::Reveal | Operation::Project | Operation::ReadPolicy | Operation::WritePolicy => {
-            Err(refusal(request, Because::NoPolicy))
-        }
+        // No resource has tags: they are their callers' alone.
+        Operation::Reveal
+        | Operation::Project
+        | Operation::ReadPolicy
+        | Operation::ListPolicies
+        | Operation::WritePolicy
+        | Operation::DeletePolicy
+        | Operation::Tag
+        | Operation::Untag => Err(refusal(request, Because::NoPolicy)),
     }
 }
 
@@ -219,7 +226,9 @@ fn by_grants(request: Request<'_>, account: &ServiceAccount, grants: &[Grant<'_>
     };
     match request.operation {
         // Names and dates, which whoever reads the value may know: caching clients ask for them first.
-        Operation::Describe if own.iter().any(|grant| grant.keys.is_none()) => Some((None, None)),
+        Operation::Describe | Operation::ListVersions if own.iter().any(|grant| grant.keys.is_none()) => {
+            Some((None, None))
+        }
         Operation::Reveal | Operation::Project if !whole.is_empty() => Some((None, stages(&whole))),
         Operation::Project if !of_stage.is_empty() => {
             let keys = of_stage.iter().filter_map(|grant| grant.keys).flatten().cloned().collect();

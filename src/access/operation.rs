@@ -14,12 +14,17 @@ pub enum Operation {
     Rotate,
     CancelRotation,
     ReadPolicy,
+    ListPolicies,
     WritePolicy,
+    DeletePolicy,
     Restore,
     Describe,
+    ListVersions,
     List,
     Create,
     Update,
+    Tag,
+    Untag,
     Delete,
 }
 
@@ -33,13 +38,13 @@ impl Operation {
             Self::MoveStage => "stage",
             Self::Rotate => "rotate",
             Self::CancelRotation => "cancel",
-            Self::ReadPolicy => "readpolicy",
-            Self::WritePolicy => "writepolicy",
+            Self::ReadPolicy | Self::ListPolicies => "readpolicy",
+            Self::WritePolicy | Self::DeletePolicy => "writepolicy",
             Self::Restore => "restore",
-            Self::Describe => "get",
+            Self::Describe | Self::ListVersions => "get",
             Self::List => "list",
             Self::Create => "create",
-            Self::Update => "update",
+            Self::Update | Self::Tag | Self::Untag => "update",
             Self::Delete => "delete",
         }
     }
@@ -53,12 +58,17 @@ impl Operation {
             Self::Rotate => "RotateSecret",
             Self::CancelRotation => "CancelRotateSecret",
             Self::ReadPolicy => "GetResourcePolicy",
+            Self::ListPolicies => "ListResourcePolicies",
             Self::WritePolicy => "PutResourcePolicy",
+            Self::DeletePolicy => "DeleteResourcePolicy",
             Self::Restore => "RestoreSecret",
             Self::Describe => "DescribeSecret",
+            Self::ListVersions => "ListSecretVersionIds",
             Self::List => "ListSecrets",
             Self::Create => "CreateSecret",
             Self::Update => "UpdateSecret",
+            Self::Tag => "TagResource",
+            Self::Untag => "UntagResource",
             Self::Delete => "DeleteSecret",
         }
     }
@@ -68,8 +78,16 @@ impl Operation {
         match self {
             Self::Reveal | Self::Project | Self::Put | Self::MoveStage => Some("value"),
             Self::Rotate | Self::CancelRotation => Some("rotation"),
-            Self::ReadPolicy | Self::WritePolicy => Some("policy"),
-            Self::Restore | Self::Describe | Self::List | Self::Create | Self::Update | Self::Delete => None,
+            Self::ReadPolicy | Self::ListPolicies | Self::WritePolicy | Self::DeletePolicy => Some("policy"),
+            Self::Restore
+            | Self::Describe
+            | Self::ListVersions
+            | Self::List
+            | Self::Create
+            | Self::Update
+            | Self::Tag
+            | Self::Untag
+            | Self::Delete => None,
         }
     }
 }

@@ -127,6 +127,7 @@ impl Bench {
             },
             grants: vec![grant()],
             recovery_window_days: 30,
+            tags: BTreeMap::new(),
         };
         self.keeper.create(&Principal::Controller, &wanted).await.unwrap();
     }

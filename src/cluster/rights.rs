@@ -75,9 +75,27 @@ impl AccessReviews {
 impl Rights for AccessReviews {
     /// Only an account of the cluster can be asked about, and only a name that lies in a namespace.
     async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer {
-        let Some(question) = Question::of(who, operation, name) else {
-            return RbacAnswer::Denied;
-        };
+        match Question::of(who, operation, name) {
+            Some(question) => self.answer(question).await,
+            None => RbacAnswer::Denied,
+        }
+    }
+
+    /// Asked without a name: a rule that names its objects does not let anybody list.
+    async fn list(&self, who: &Principal, namespace: Option<&str>) -> RbacAnswer {
+        match Question::by(who, Operation::List, namespace.unwrap_or_default(), "") {
+            Some(question) => self.answer(question).await,
+            None => RbacAnswer::Denied,
+        }
+    }
+
+    async fn rotation_job(&self, who: &Principal) -> Option<RotationJob> {
+        self.pods.rotation_job(who).await
+    }
+}
+
+impl AccessReviews {
+    async fn answer(&self, question: Question) -> RbacAnswer {
         if let Some(answer) = self.remembered(&question) {
             return answer;
         }
@@ -91,10 +109,6 @@ impl Rights for AccessReviews {
             Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
         }
     }
-
-    async fn rotation_job(&self, who: &Principal) -> Option<RotationJob> {
-        self.pods.rotation_job(who).await
-    }
 }
 
 /// Counted from when the question was asked, for the authorizer's answer may be as old as that.
@@ -104,6 +118,12 @@ fn stands(asked_at: Instant, now: Instant) -> bool {
 
 impl Question {
     fn of(who: &Principal, operation: Operation, name: &Name) -> Option<Self> {
+        let namespace = name.namespace().filter(|namespace| !namespace.is_empty())?;
+        Self::by(who, operation, namespace, name.rest().filter(|rest| !rest.is_empty())?)
+    }
+
+    /// An empty namespace is every one, an empty name every object.
+    fn by(who: &Principal, operation: Operation, namespace: &str, name: &str) -> Option<Self> {
         let Principal::ServiceAccount { account, uid, groups, extra, .. } = who else {
             return None;
         };
@@ -113,8 +133,8 @@ impl Question {
             groups: groups.clone(),
             extra: extra.iter().map(|(key, values)| (key.clone(), values.clone())).collect(),
             operation,
-            namespace: name.namespace().filter(|namespace| !namespace.is_empty())?.to_owned(),
-            name: name.rest().filter(|rest| !rest.is_empty())?.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
         })
     }
 

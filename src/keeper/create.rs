@@ -1,10 +1,13 @@
 //! Create: a secret with its first version, or without one. Must not make values.
 
+use std::collections::BTreeMap;
+
 use super::authorise::Act;
 use super::commit::After;
 use super::configure::check_window;
 use super::measure::counted;
 use super::sealing::check_size;
+use super::tags::check_tags;
 use super::{Keeper, KeeperError, Settings, What, settle};
 use crate::access::{Authorized, Operation, Principal};
 use crate::failpoint;
@@ -22,6 +25,7 @@ pub struct Create {
     pub origin: Origin,
     pub grants: Vec<GrantRecord>,
     pub recovery_window_days: u8,
+    pub tags: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,7 @@ impl Keeper {
         if let Some(value) = &wanted.value {
             check_size(value)?;
         }
+        check_tags(&wanted.tags)?;
         counted(Operation::Create, settle(|| self.create_once(by, wanted, window.days())).await)
     }
 
@@ -61,6 +66,14 @@ impl Keeper {
                 return Err(self.refused(by, Operation::Create, known, denied).await);
             }
         };
+        if !wanted.tags.is_empty() {
+            // As with AWS: who makes a secret with tags needs the right to tag it as well.
+            let act = Act { operation: Operation::Tag, ..act };
+            if let Err(denied) = self.right(act, &record, &[]).await? {
+                let known = (!fresh).then_some(&record.arn);
+                return Err(self.refused(by, Operation::Tag, known, denied).await);
+            }
+        }
         match fresh {
             true => self.create_fresh(by, wanted, record).await,
             false => self.create_again(&authorized, wanted, &record).await,
@@ -84,6 +97,7 @@ impl Keeper {
             recovery_window_days,
             deletion: None,
             rotation_enabled: None,
+            tags: (!wanted.tags.is_empty()).then(|| wanted.tags.clone()),
             revision: 0,
         }
     }

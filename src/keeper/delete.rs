@@ -6,10 +6,11 @@ use super::authorise::Act;
 use super::commit::After;
 use super::configure::check_window;
 use super::measure::{self, counted};
-use super::{Keeper, KeeperError, PAGE, What, settle};
+use super::{Keeper, KeeperError, PAGE, Settings, What, not_of_resource, settle};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
-use crate::secret::{Arn, Name, Origin, SecretId};
+use crate::seal::SystemRandom;
+use crate::secret::{Arn, ArnParts, Name, Origin, SecretId};
 use crate::store::{Change, Deletion, Expected, SecretRecord, StoreError};
 
 /// When a deleted secret goes for good.
@@ -71,7 +72,14 @@ impl Keeper {
         mode: DeletionMode,
     ) -> Result<Scheduled, KeeperError> {
         let act = Act { by, operation: Operation::Delete, id, version: None };
-        let (mut record, _) = self.authorised(act, |_| Vec::new()).await?;
+        let (mut record, _) = match self.authorised(act, |_| Vec::new()).await {
+            // As with AWS: what is to be gone is gone.
+            Err(KeeperError::NotFound) if mode == DeletionMode::Force => return self.gone_already(id),
+            found => found?,
+        };
+        if *by != Principal::Controller {
+            not_of_resource(&record, "delete that resource instead, and its secret goes with it")?;
+        }
         let (arn, name, now) = (record.arn.clone(), record.name.clone(), self.now());
         let audit = self.done(by, Operation::Delete, &arn, None);
         let days = match mode {
@@ -87,6 +95,9 @@ impl Keeper {
         };
         let due_at = check_window(days)?.ends(now);
         if let Some(scheduled) = &record.deletion {
+            if *by != Principal::Controller {
+                return Err(KeeperError::MarkedForDeletion);
+            }
             return Ok(Scheduled { arn, name, due_at: scheduled.due_at });
         }
         record.deletion = Some(Deletion { requested_at: now, due_at });
@@ -96,6 +107,15 @@ impl Keeper {
         self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await?;
         failpoint::reach("delete.committed");
         Ok(Scheduled { arn, name, due_at })
+    }
+
+    /// What AWS answers where there is nothing to delete: as if there had been.
+    fn gone_already(&self, id: &SecretId) -> Result<Scheduled, KeeperError> {
+        let name = id.name().ok_or(KeeperError::NotFound)?;
+        let Settings { region, account, .. } = &self.settings;
+        let arn = Arn::parse(id.as_str())
+            .unwrap_or_else(|| Arn::make(ArnParts { region, account, name: &name }, &mut SystemRandom));
+        Ok(Scheduled { arn, name, due_at: self.now() })
     }
 
     /// Brings a secret back, with its ARN and all versions. For a custom resource this also makes the secret that
@@ -118,8 +138,13 @@ impl Keeper {
         let act = Act { by, operation: Operation::Restore, id, version: None };
         let (mut record, _) = self.authorised(act, |_| Vec::new()).await?;
         let before = record.clone();
-        if let Restoration::Resource { uid, namespace_uid, approved } = restoration {
-            adopt(&mut record, uid, namespace_uid, approved)?;
+        match restoration {
+            Restoration::Resource { uid, namespace_uid, approved } => {
+                adopt(&mut record, uid, namespace_uid, approved)?;
+            }
+            Restoration::Caller => {
+                not_of_resource(&record, "apply that resource again, and its secret comes back")?;
+            }
         }
         record.deletion = None;
         let (arn, name, now) = (record.arn.clone(), record.name.clone(), self.now());

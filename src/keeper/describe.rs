@@ -28,6 +28,7 @@ pub struct Description {
     pub versions: Vec<VersionSummary>,
     pub grants: Vec<GrantRecord>,
     pub recovery_window_days: u8,
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 impl Keeper {
@@ -56,6 +57,7 @@ impl Keeper {
             versions,
             grants: record.grants,
             recovery_window_days: record.recovery_window_days,
+            tags: record.tags,
         })
     }
 }

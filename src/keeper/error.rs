@@ -25,6 +25,8 @@ impl SealingError {
     }
 }
 
+const INTERNAL: &str = "InternalServiceError";
+
 #[derive(Debug, thiserror::Error)]
 pub enum KeeperError {
     #[error("Secrets Manager can't find the specified secret.")]
@@ -50,6 +52,9 @@ pub enum KeeperError {
         "You can't create this secret because a secret with this name is already scheduled for deletion."
     )]
     NameMarkedForDeletion,
+    /// What Git owns is changed in Git.
+    #[error("The secret {name} belongs to the ManagedSecret {namespace}/{resource}: {how}.")]
+    OwnedByResource { name: Name, namespace: String, resource: String, how: &'static str },
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error("{0}")]
@@ -84,6 +89,7 @@ impl KeeperError {
             Self::TokenInUse { .. } => "TokenInUse",
             Self::MarkedForDeletion => "MarkedForDeletion",
             Self::NameMarkedForDeletion => "NameMarkedForDeletion",
+            Self::OwnedByResource { .. } => "OwnedByResource",
             Self::Denied(denied) => denied.reason(),
             Self::InvalidParameter(_) => "InvalidParameter",
             Self::InvalidRequest(_) => "InvalidRequest",
@@ -92,6 +98,11 @@ impl KeeperError {
             Self::DecryptionFailure(cause) | Self::EncryptionFailure(cause) => cause.reason(),
             Self::Store(cause) => cause.reason(),
         }
+    }
+
+    /// Whether it is no fault of the caller's.
+    pub fn is_of_the_server(&self) -> bool {
+        self.aws_type() == INTERNAL
     }
 
     /// The error of AWS's model that this is. What is no fault of the caller's is an internal error: clients try
@@ -107,6 +118,7 @@ impl KeeperError {
             | Self::MarkedForDeletion
             | Self::NameMarkedForDeletion
             | Self::RestoreNeedsApproval(_)
+            | Self::OwnedByResource { .. }
             | Self::InvalidRequest(_) => "InvalidRequestException",
             Self::InvalidParameter(_) => "InvalidParameterException",
             Self::LimitExceeded(_) => "LimitExceededException",
@@ -114,7 +126,7 @@ impl KeeperError {
             Self::DecryptionFailure(SealingError::Kms(KmsError::Unavailable(_)))
             | Self::EncryptionFailure(SealingError::Kms(KmsError::Unavailable(_)))
             | Self::Denied(Denied::Unknown { .. })
-            | Self::Store(_) => "InternalServiceError",
+            | Self::Store(_) => INTERNAL,
             Self::DecryptionFailure(_) => "DecryptionFailure",
             Self::EncryptionFailure(_) => "EncryptionFailure",
         }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod authorise;
+mod batch;
 mod commit;
 mod configure;
 mod consumers;
@@ -11,16 +12,21 @@ mod delete;
 mod describe;
 mod error;
 mod files;
+mod list;
 mod measure;
+mod policy;
 mod project;
 mod put;
 mod refusals;
 mod rotate;
 mod sealing;
 mod stage;
+mod tags;
 #[cfg(test)]
 mod tests;
+mod update;
 mod value;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,26 +43,39 @@ pub use delete::{DeletionMode, Restoration, Restored, Scheduled};
 pub use describe::Description;
 pub use error::{KeeperError, SealingError};
 pub use files::Payload;
+pub use list::{Listed, Listing, Mark, SortBy};
+pub use policy::{NoPolicy, PolicyAct};
 pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
 pub use rotate::{AttemptFailure, Hindrance, RotationView, trigger};
 pub use stage::Moved;
+pub use tags::Tagged;
+pub use update::{Update, Updated};
 pub use value::Revealed;
+pub use versions::{Version, Versions};
 
 // What callers give and get back: the controllers know the store by these shapes only.
-pub use crate::store::{Deletion, GrantRecord, JobRecord, RotationRecord, RotationState};
+pub use crate::store::{Deletion, GrantRecord, JobRecord, RotationRecord, RotationState, SecretRecord};
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;
 use crate::kms::RootKey;
 use crate::secret::{Arn, Name, Origin, VersionId};
-use crate::store::{Epoch, SecretRecord, Store, StoreError};
+use crate::store::{Epoch, Store, StoreError};
 
 /// PORT. What only the cluster can answer about a caller.
 #[async_trait]
 pub trait Rights: Send + Sync {
     /// Asks the cluster's RBAC. An answer may be some seconds old.
     async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer;
+
+    /// Whether somebody may list the secrets of a namespace; of all of them with `None`.
+    async fn list(&self, who: &Principal, namespace: Option<&str>) -> RbacAnswer {
+        match list::any_name(namespace) {
+            Some(name) => self.ask(who, Operation::List, &name).await,
+            None => RbacAnswer::Denied,
+        }
+    }
 
     /// The Job whose own pod the caller is: the pod runs, carries the label that only the Job controller may give,
     /// and the Job owns it. `None` for everybody else.
@@ -209,5 +228,15 @@ fn resource(record: &SecretRecord) -> Option<(String, String)> {
     match &record.origin {
         Origin::CustomResource { namespace, name, .. } => Some((namespace.clone(), name.clone())),
         Origin::Api => None,
+    }
+}
+
+/// Refuses what only the custom resource may change about its secret.
+fn not_of_resource(record: &SecretRecord, how: &'static str) -> Result<(), KeeperError> {
+    match resource(record) {
+        None => Ok(()),
+        Some((namespace, resource)) => {
+            Err(KeeperError::OwnedByResource { name: record.name.clone(), namespace, resource, how })
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Keeper {
         }
     }
 
-    async fn put_again(
+    pub(super) async fn put_again(
         &self,
         authorized: &Authorized,
         record: &SecretRecord,
@@ -80,7 +80,7 @@ impl Keeper {
         Ok(Put { arn, name, version: version_id, stages })
     }
 
-    async fn put_value(
+    pub(super) async fn put_value(
         &self,
         authorized: &Authorized,
         mut record: SecretRecord,

@@ -16,6 +16,7 @@ use crate::store::{
 };
 
 mod deletion;
+mod listing;
 mod measure;
 mod projection;
 mod values;
@@ -24,6 +25,8 @@ mod values;
 #[derive(Default)]
 pub(super) struct Answers {
     allowed: Locked<BTreeSet<(String, &'static str)>>,
+    /// By user and namespace, `*` for all.
+    lists: Locked<BTreeSet<(String, String)>>,
     away: Locked<bool>,
     job: Locked<Option<RotationJob>>,
 }
@@ -50,6 +53,14 @@ impl Rights for Answers {
         }
         let allowed = self.allowed.lock().unwrap().contains(&(who.to_string(), operation.verb()));
         if allowed { RbacAnswer::Allowed } else { RbacAnswer::Denied }
+    }
+
+    async fn list(&self, who: &Principal, namespace: Option<&str>) -> RbacAnswer {
+        if *self.away.lock().unwrap() {
+            return RbacAnswer::Unknown("the API server is away".into());
+        }
+        let asked = (who.to_string(), namespace.unwrap_or("*").to_owned());
+        if self.lists.lock().unwrap().contains(&asked) { RbacAnswer::Allowed } else { RbacAnswer::Denied }
     }
 
     async fn rotation_job(&self, _who: &Principal) -> Option<RotationJob> {
@@ -142,6 +153,7 @@ fn of_resource(uid: &str, value: Option<&str>, grants: Vec<GrantRecord>) -> Crea
         },
         grants,
         recovery_window_days: 30,
+        tags: BTreeMap::new(),
     }
 }
 
@@ -209,6 +221,12 @@ fn every_use_case_can_run_on_any_thread() {
         sendable(&keeper.schedule_deletion(&by, &id(), DeletionMode::Force));
         sendable(&keeper.restore(&by, &id(), Restoration::Caller));
         sendable(&keeper.purge_due());
+        let update = Update { description: None, token: v(1), value: None };
+        sendable(&keeper.update(&by, &id(), &update));
+        sendable(&keeper.tag(&by, &id(), &Tagged::Removed(Vec::new())));
+        sendable(&keeper.list(&by, &listing::everything()));
+        sendable(&keeper.versions(&by, &id()));
+        sendable(&keeper.values(&by, &[id()]));
         sendable(&keeper.attach(&by, "n", mount.clone()));
         sendable(&keeper.resume(&by, "n", mount, None));
         sendable(&keeper.refresh("n", arn));

@@ -2,6 +2,7 @@
 //! Must not do I/O, read the time or make randomness: it takes them as arguments.
 
 mod arn;
+pub mod filter;
 pub mod keys;
 pub mod moves;
 mod name;

@@ -76,6 +76,8 @@ pub struct SecretRecord {
     pub recovery_window_days: u8,
     pub deletion: Option<Deletion>,
     pub rotation_enabled: Option<bool>,
+    /// `None` until somebody sets one: AWS shows no list then, and an empty one after the last is gone.
+    pub tags: Option<BTreeMap<String, String>>,
     /// Grows by one with each write of this record.
     pub revision: u64,
 }

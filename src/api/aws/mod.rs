@@ -2,7 +2,9 @@
 //! Must not decide, nor log anything of a request but the operation's name and the outcome.
 
 mod error;
+mod model;
 mod operation;
+mod page;
 mod reply;
 mod shape;
 #[cfg(test)]
@@ -91,7 +93,7 @@ impl AwsApi {
         let caller = self.caller(headers).await?;
         // The copy that we parse is wiped; so is, as far as it is ours, the one that arrived.
         let body = Zeroizing::new(Vec::from(body));
-        let members = shape::members(&body, action.shape())?;
+        let members = action.members(&body)?;
         drop(body);
         action.carry_out(self, &caller, members).await
     }

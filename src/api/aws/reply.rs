@@ -10,7 +10,12 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::keeper::{Created, Description, Moved, Put, Revealed};
+mod listing;
+
+pub(super) use listing::{BatchBody, BatchError, PoliciesBody, PolicyBody, SecretsBody, VersionsBody};
+
+use crate::keeper::{Created, Description, Moved, Put, Restored, Revealed, Scheduled, Updated};
+
 use crate::secret::{Stage, ValueKind};
 
 /// An answer in JSON. What cannot be written (a value that claims to be text and is none) is an internal error.
@@ -90,6 +95,61 @@ impl<'a> From<&'a Moved> for MovedBody<'a> {
     }
 }
 
+pub(super) type RestoredBody<'a> = MovedBody<'a>;
+
+impl<'a> From<&'a Restored> for RestoredBody<'a> {
+    fn from(restored: &'a Restored) -> Self {
+        Self { arn: restored.arn.as_str(), name: restored.name.as_str() }
+    }
+}
+
+pub(super) type UpdatedBody<'a> = CreatedBody<'a>;
+
+impl<'a> From<&'a Updated> for UpdatedBody<'a> {
+    fn from(updated: &'a Updated) -> Self {
+        Self {
+            arn: updated.arn.as_str(),
+            name: updated.name.as_str(),
+            version_id: updated.version.as_ref().map(|id| id.as_str()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DeletedBody<'a> {
+    #[serde(rename = "ARN")]
+    arn: &'a str,
+    name: &'a str,
+    /// When it goes for good.
+    deletion_date: Seconds,
+}
+
+impl<'a> From<&'a Scheduled> for DeletedBody<'a> {
+    fn from(scheduled: &'a Scheduled) -> Self {
+        Self {
+            arn: scheduled.arn.as_str(),
+            name: scheduled.name.as_str(),
+            deletion_date: Seconds(scheduled.due_at),
+        }
+    }
+}
+
+/// Of operations that the model gives no answer.
+#[derive(Serialize)]
+pub(super) struct Nothing {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TagBody<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+fn tag_bodies(tags: &BTreeMap<String, String>) -> Vec<TagBody<'_>> {
+    tags.iter().map(|(key, value)| TagBody { key, value }).collect()
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DescriptionBody<'a> {
@@ -111,6 +171,9 @@ pub(super) struct DescriptionBody<'a> {
     /// Absent while there is no version (recorded).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     version_ids_to_stages: BTreeMap<&'a str, Vec<&'a str>>,
+    /// Absent until there was one, empty after the last is gone (recorded).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<TagBody<'a>>>,
 }
 
 impl<'a> From<&'a Description> for DescriptionBody<'a> {
@@ -128,6 +191,7 @@ impl<'a> From<&'a Description> for DescriptionBody<'a> {
             deleted_date: found.deletion.as_ref().map(|deletion| Seconds(deletion.due_at)),
             created_date: Seconds(found.created_at),
             version_ids_to_stages: found.stages.iter().map(|(id, all)| (id.as_str(), names(all))).collect(),
+            tags: found.tags.as_ref().map(tag_bodies),
         }
     }
 }

@@ -1,68 +1,29 @@
-//! The members of each operation and what AWS's model says of them; from a request's bytes to checked members.
+//! From a request's bytes to members that keep to AWS's service model, or AWS's words for what does not.
 //! Must not show the value of a sensitive member, in whatever is wrong with it. Members that the model does not have
 //! are ignored, as AWS ignores them; those that it has and we have not built are refused by name.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::error::ApiError;
+use super::model::{Member, Shape};
+use violation::violations;
 
-/// One member of a request.
-pub(super) struct Member {
-    pub name: &'static str,
-    pub required: bool,
-    pub kind: Kind,
-}
-
-/// What a member may be. Lengths are in characters, of sensitive members in bytes.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Text {
-        min: usize,
-        max: usize,
-    },
-    SensitiveText {
-        max: usize,
-    },
-    SensitiveBlob {
-        max: usize,
-    },
-    Flag,
-    Whole {
-        min: i64,
-        max: i64,
-    },
-    Texts {
-        items_max: usize,
-        chars_max: usize,
-    },
-    /// In AWS's model, and not in this program.
-    NotBuilt,
-}
-
-impl Member {
-    pub(super) const fn required(name: &'static str, kind: Kind) -> Self {
-        Self { name, required: true, kind }
-    }
-
-    pub(super) const fn optional(name: &'static str, kind: Kind) -> Self {
-        Self { name, required: false, kind }
-    }
-}
+mod violation;
 
 enum Given {
     Text(Zeroizing<String>),
     Blob(Zeroizing<Vec<u8>>),
     Flag(bool),
     Whole(i64),
-    Texts(Vec<String>),
+    List(Vec<Given>),
+    Structure(Members),
 }
 
-/// The members of one request, each within its constraints. No `Debug`: some are values.
+/// The members of one request or structure, each within its limits. No `Debug`: some are values.
 #[derive(Default)]
 pub(super) struct Members(BTreeMap<&'static str, Given>);
 
@@ -100,77 +61,119 @@ impl Members {
     }
 
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+        let text = |given| match given {
+            Given::Text(mut text) => Some(std::mem::take(&mut *text)),
+            _ => None,
+        };
+        self.list(name).map(|items| items.into_iter().filter_map(text).collect())
+    }
+
+    pub(super) fn structures(&mut self, name: &str) -> Option<Vec<Members>> {
+        let members = |given| match given {
+            Given::Structure(members) => Some(members),
+            _ => None,
+        };
+        self.list(name).map(|items| items.into_iter().filter_map(members).collect())
+    }
+
+    fn list(&mut self, name: &str) -> Option<Vec<Given>> {
         match self.0.remove(name) {
-            Some(Given::Texts(texts)) => Some(texts),
+            Some(Given::List(items)) => Some(items),
             _ => None,
         }
     }
 }
 
 /// Reads a request. Errors of form come first, then everything that is out of bounds at once, then what is not built.
-pub(super) fn members(body: &[u8], shape: &[Member]) -> Result<Members, ApiError> {
+pub(super) fn members(
+    body: &[u8],
+    shape: &'static [Member],
+    not_built: &[&'static str],
+) -> Result<Members, ApiError> {
     let raw: BTreeMap<String, &RawValue> = serde_json::from_slice(body)
         .map_err(|_| ApiError::serialization("The body of the request is not a JSON object."))?;
-    let (mut members, mut wrong, mut not_built) = (Members::default(), Vec::new(), None);
-    for member in shape {
-        let Some(value) = raw.get(member.name).map(|raw| raw.get()).filter(|raw| *raw != "null") else {
-            if member.required {
-                let place = lower_camel(member.name);
-                wrong.push(format!(
-                    "Value null at '{place}' failed to satisfy constraint: Member must not be null"
-                ));
-            }
-            continue;
-        };
-        if matches!(member.kind, Kind::NotBuilt) {
-            // What says nothing asks for nothing: some clients send it always.
-            if !matches!(value, "false" | "\"\"" | "[]" | "{}") {
-                not_built.get_or_insert(member.name);
-            }
-            continue;
-        }
-        let given = read(member, value)?;
-        match violation(member, &given) {
-            Some(violation) => wrong.push(violation),
-            None => drop(members.0.insert(member.name, given)),
-        }
-    }
-    match (wrong.as_slice(), not_built) {
-        ([], None) => Ok(members),
-        ([], Some(name)) => Err(ApiError::parameter(format!(
-            "The parameter {name} is not supported by this version of Tidelock: leave it out."
-        ))),
-        (wrong, _) => Err(ApiError::validation(format!(
+    let mut members = structure(&raw, shape, "")?;
+    let mut wrong = Vec::new();
+    violations(&members, shape, "", &mut wrong);
+    if !wrong.is_empty() {
+        return Err(ApiError::validation(format!(
             "{} validation error{} detected: {}",
             wrong.len(),
             if wrong.len() == 1 { "" } else { "s" },
             wrong.join("; ")
-        ))),
+        )));
+    }
+    for name in not_built {
+        if members.0.remove(name).is_some_and(|given| given.asks_for_something()) {
+            return Err(ApiError::parameter(format!(
+                "The parameter {name} is not supported by this version of Tidelock: leave it out."
+            )));
+        }
+    }
+    Ok(members)
+}
+
+impl Given {
+    /// What says nothing asks for nothing: some clients send it always.
+    fn asks_for_something(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.is_empty(),
+            Self::Blob(bytes) => !bytes.is_empty(),
+            Self::Flag(flag) => *flag,
+            Self::Whole(_) => true,
+            Self::List(items) => !items.is_empty(),
+            Self::Structure(members) => !members.0.is_empty(),
+        }
     }
 }
 
-fn read(member: &Member, raw: &str) -> Result<Given, ApiError> {
+fn structure(
+    raw: &BTreeMap<String, &RawValue>,
+    shape: &'static [Member],
+    within: &str,
+) -> Result<Members, ApiError> {
+    let mut members = Members::default();
+    for member in shape {
+        let Some(value) = raw.get(member.name).map(|raw| raw.get()).filter(|raw| *raw != "null") else {
+            continue;
+        };
+        let place = place(within, member.name);
+        members.0.insert(member.name, read(&member.shape, value, &place)?);
+    }
+    Ok(members)
+}
+
+fn read(shape: &'static Shape, raw: &str, place: &str) -> Result<Given, ApiError> {
     let misfit = |wanted: &str| {
-        let place = lower_camel(member.name);
         ApiError::serialization(format!("{} can not be converted to {wanted} at '{place}'.", what(raw)))
     };
-    match member.kind {
-        Kind::Text { .. } | Kind::SensitiveText { .. } => {
-            text(raw).map(Given::Text).ok_or_else(|| misfit("a String"))
+    Ok(match shape {
+        Shape::Text { .. } | Shape::Choice(_) => {
+            text(raw).map(Given::Text).ok_or_else(|| misfit("a String"))?
         }
-        Kind::SensitiveBlob { .. } => {
+        Shape::SensitiveBlob { .. } => {
             let encoded = text(raw).ok_or_else(|| misfit("a Blob"))?;
             let bytes = base64::engine::general_purpose::STANDARD.decode(encoded.as_bytes());
-            bytes.map(|bytes| Given::Blob(Zeroizing::new(bytes))).map_err(|_| misfit("a Blob"))
+            Given::Blob(Zeroizing::new(bytes.map_err(|_| misfit("a Blob"))?))
         }
-        Kind::Flag => serde_json::from_str(raw).map(Given::Flag).map_err(|_| misfit("a Boolean")),
-        Kind::Whole { .. } => serde_json::from_str(raw).map(Given::Whole).map_err(|_| misfit("a Long")),
-        Kind::Texts { .. } => {
-            serde_json::from_str(raw).map(Given::Texts).map_err(|_| misfit("a List of Strings"))
+        Shape::Flag => Given::Flag(serde_json::from_str(raw).map_err(|_| misfit("a Boolean"))?),
+        Shape::Whole { .. } => Given::Whole(serde_json::from_str(raw).map_err(|_| misfit("a Long"))?),
+        Shape::List { of, .. } => {
+            let wanted = match of {
+                Shape::Structure(_) => "a List",
+                _ => "a List of Strings",
+            };
+            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(|_| misfit(wanted))?;
+            let items = items.into_iter().enumerate();
+            let items = items.map(|(at, item)| read(of, item.get(), &item_place(place, at)));
+            Given::List(items.collect::<Result<_, _>>()?)
         }
-        // Never read: refused before.
-        Kind::NotBuilt => Err(misfit("anything")),
-    }
+        Shape::Structure(members) => {
+            let inner: BTreeMap<String, &RawValue> =
+                serde_json::from_str(raw).map_err(|_| misfit("a Structure"))?;
+            Given::Structure(structure(&inner, members, place)?)
+        }
+    })
 }
 
 fn text(raw: &str) -> Option<Zeroizing<String>> {
@@ -185,76 +188,19 @@ fn what(raw: &str) -> &'static str {
         Some(b'f') => "FALSE_VALUE",
         Some(b'[') => "START_ARRAY",
         Some(b'{') => "START_OBJECT",
+        Some(b'n') => "NULL_VALUE",
         _ => "NUMBER_VALUE",
     }
 }
 
-fn violation(member: &Member, given: &Given) -> Option<String> {
-    let place = lower_camel(member.name);
-    let (shown, constraint) = match (member.kind, given) {
-        (Kind::Text { min, max }, Given::Text(text)) => {
-            (Some(text.to_string()), length(text.chars().count(), min, max)?)
-        }
-        (Kind::SensitiveText { max }, Given::Text(text)) => (None, length(text.len(), 1, max)?),
-        (Kind::SensitiveBlob { max }, Given::Blob(bytes)) => (None, length(bytes.len(), 1, max)?),
-        (Kind::Whole { min, max }, Given::Whole(number)) => {
-            (Some(number.to_string()), extent(*number, min, max)?)
-        }
-        (Kind::Texts { items_max, chars_max }, Given::Texts(texts)) => {
-            (Some(format!("[{}]", texts.join(", "))), items(texts, items_max, chars_max)?)
-        }
-        _ => return None,
-    };
-    let mut sentence = String::from("Value");
-    if let Some(shown) = shown {
-        let _ = write!(sentence, " '{}'", shortened(&shown));
-    }
-    let _ = write!(sentence, " at '{place}' failed to satisfy constraint: {constraint}");
-    Some(sentence)
-}
-
-fn length(found: usize, min: usize, max: usize) -> Option<String> {
-    if found > max {
-        Some(format!("Member must have length less than or equal to {max}"))
-    } else if found < min {
-        Some(format!("Member must have length greater than or equal to {min}"))
-    } else {
-        None
-    }
-}
-
-fn extent(found: i64, min: i64, max: i64) -> Option<String> {
-    if found > max {
-        Some(format!("Member must have value less than or equal to {max}"))
-    } else if found < min {
-        Some(format!("Member must have value greater than or equal to {min}"))
-    } else {
-        None
-    }
-}
-
-fn items(found: &[String], items_max: usize, chars_max: usize) -> Option<String> {
-    length(found.len(), 1, items_max).or_else(|| {
-        let outside = found.iter().any(|text| length(text.chars().count(), 1, chars_max).is_some());
-        outside.then(|| {
-            format!(
-                "Member must satisfy constraint: [Member must have length less than or equal to {chars_max}, Member \
-                 must have length greater than or equal to 1]"
-            )
-        })
-    })
-}
-
-/// What a caller sent too much of need not come back whole.
-fn shortened(text: &str) -> String {
-    const SHOWN_CHARS_MAX: usize = 256;
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-fn lower_camel(name: &str) -> String {
+/// How AWS writes where something is: `filters.1.member.key`.
+fn place(within: &str, name: &str) -> String {
     let mut chars = name.chars();
-    chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect()
+    let name: String =
+        chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect();
+    if within.is_empty() { name } else { format!("{within}.{name}") }
+}
+
+fn item_place(list: &str, at: usize) -> String {
+    format!("{list}.{}.member", at + 1)
 }

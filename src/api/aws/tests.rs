@@ -14,7 +14,12 @@ use crate::api::tests::{Bench, Open, account, bench, door};
 use crate::seal::SystemRandom;
 use crate::serve::{BodyLimits, Limits, Protocol, bounded};
 
+mod conformance;
+mod documented;
 mod errors;
+mod listing;
+mod secrets;
+mod stages;
 mod values;
 
 const AUDIENCE: &str = "tidelock.t/api";
@@ -51,9 +56,19 @@ async fn api() -> Api {
     let bench = bench().await;
     let owner = account("shop", "orders-api", None);
     bench.tokens.add("owner", AUDIENCE, &owner);
-    for operation in
-        [Operation::Create, Operation::Describe, Operation::Reveal, Operation::Put, Operation::MoveStage]
-    {
+    for operation in [
+        Operation::Create,
+        Operation::Describe,
+        Operation::Reveal,
+        Operation::Put,
+        Operation::MoveStage,
+        Operation::Update,
+        Operation::Delete,
+        Operation::Restore,
+        Operation::List,
+        Operation::ReadPolicy,
+        Operation::WritePolicy,
+    ] {
         bench.rights.allow(&owner, operation);
     }
     let routes = routes(Arc::new(AwsApi {

@@ -183,6 +183,7 @@ async fn create(context: &Context, seen: &Seen, desired: &Desired) -> Result<(),
         },
         grants: decide::grants(desired),
         recovery_window_days: desired.recovery_window_days,
+        tags: std::collections::BTreeMap::new(),
     };
     context.ports.keeper.create(&Principal::Controller, &wanted).await?;
     Ok(())

@@ -80,6 +80,7 @@ impl Bench {
             origin: Origin::Api,
             grants: Vec::new(),
             recovery_window_days: 30,
+            tags: BTreeMap::new(),
         };
         let arn = keeper.create(&Principal::Controller, &create).await.unwrap().arn;
         Self { keeper, rights, clock, arn, _folder: folder }
@@ -373,6 +374,7 @@ async fn a_secret_without_a_value_or_on_its_way_out_cannot_be_rotated() {
         origin: Origin::Api,
         grants: Vec::new(),
         recovery_window_days: 30,
+        tags: BTreeMap::new(),
     };
     let arn = bench.keeper.create(&Principal::Controller, &create).await.unwrap().arn;
     let hindrance = async || bench.keeper.rotation(&arn).await.unwrap().hindrance;

@@ -1,5 +1,7 @@
 //! Every record reads back as it was written, by every way in. Must not try conflicts.
 
+use std::collections::BTreeMap;
+
 use super::Bench;
 use super::samples::*;
 use crate::store::{
@@ -24,9 +26,11 @@ pub async fn an_empty_store_holds_nothing(bench: &dyn Bench) {
 pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
     let mut store = bench.open().await.unwrap();
     let sealed = version(1, 1);
+    let tags = Some(BTreeMap::from([("team".to_owned(), "orders \u{1f511}".to_owned())]));
+    let tagged = SecretRecord { tags, ..full_secret(1) };
     fill(&*store, 2).await;
     let changes = vec![
-        Change::PutSecret(full_secret(1), Expected::Absent),
+        Change::PutSecret(tagged.clone(), Expected::Absent),
         Change::PutVersion(sealed.clone()),
         Change::PutVersion(empty_version(1, 2)),
         Change::PutRotation(rotation(1), Expected::Absent),
@@ -35,7 +39,7 @@ pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
     let position = write(&*store, changes).await.unwrap();
     for round in ["before", "after"] {
         assert_eq!(store.position().await.unwrap(), position, "{round}");
-        let wanted = SecretRecord { revision: 1, ..full_secret(1) };
+        let wanted = SecretRecord { revision: 1, ..tagged.clone() };
         assert_eq!(store.secret(&arn(1)).await.unwrap(), Some(wanted.clone()), "{round}");
         assert_eq!(store.secret_named(&name(1)).await.unwrap(), Some(wanted));
         assert_eq!(store.version(&arn(1), &id(1)).await.unwrap(), Some(sealed.clone()));

@@ -57,6 +57,7 @@ pub fn secret(n: u32) -> SecretRecord {
         recovery_window_days: 30,
         deletion: None,
         rotation_enabled: None,
+        tags: None,
         revision: 0,
     }
 }

@@ -87,13 +87,11 @@ impl Values {
     }
 
     pub(super) fn time(&mut self) -> Result<Timestamp, StoreError> {
-        let text = self.text()?;
-        text.parse().map_err(|_| self.unreadable())
+        self.text()?.parse().map_err(|_| self.unreadable())
     }
 
     pub(super) fn arn(&mut self) -> Result<Arn, StoreError> {
-        let text = self.text()?;
-        Arn::parse(&text).ok_or_else(|| self.unreadable())
+        Arn::parse(&self.text()?).ok_or_else(|| self.unreadable())
     }
 
     pub(super) fn version_id(&mut self) -> Result<VersionId, StoreError> {
@@ -176,6 +174,7 @@ struct StoredSecret {
     recovery_window_days: u8,
     deletion: Option<StoredDeletion>,
     rotation_enabled: Option<bool>,
+    tags: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -240,6 +239,7 @@ pub(super) fn secret_row(record: &SecretRecord) -> Result<Vec<Value>, StoreError
             .as_ref()
             .map(|deletion| StoredDeletion { requested_at: deletion.requested_at, due_at: deletion.due_at }),
         rotation_enabled: record.rotation_enabled,
+        tags: record.tags.clone(),
     };
     Ok(vec![text(&record.name), text(&record.arn), number(record.revision), json(&stored)?])
 }
@@ -288,6 +288,7 @@ pub(super) fn secret(values: Vec<Value>) -> Result<SecretRecord, StoreError> {
             .deletion
             .map(|deletion| Deletion { requested_at: deletion.requested_at, due_at: deletion.due_at }),
         rotation_enabled: stored.rotation_enabled,
+        tags: stored.tags,
         revision,
     })
 }

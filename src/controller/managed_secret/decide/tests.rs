@@ -37,6 +37,7 @@ fn secret(origin: Origin) -> Description {
         versions: Vec::new(),
         grants: Vec::new(),
         recovery_window_days: 30,
+        tags: None,
     }
 }
 

@@ -8,6 +8,8 @@ CACHE := $(or $(TIDELOCK_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidelock)
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 E2E := cargo run --quiet --package tidelock-e2e --bin tidelock-e2e --
+# A client that measures must not be slow itself.
+E2E_RELEASE := cargo run --quiet --release --package tidelock-e2e --bin tidelock-e2e --
 
 .PHONY: help
 help: ## Show this list
@@ -40,6 +42,10 @@ test-versions: needs ## Show install, mount and rotation on the oldest and the n
 		echo "=== Kubernetes $$version"; \
 		TIDELOCK_KUBERNETES=$$version cargo test --package tidelock-e2e --test versions -- --test-threads=1 --show-output || exit; \
 	done
+
+.PHONY: bench
+bench: needs ## Measure Tidelock beside what a user would pick instead; prints one table (BENCH="-o json" for programs)
+	@$(E2E_RELEASE) bench $(BENCH)
 
 .PHONY: demo
 demo: needs ## Show the main job on a real cluster: a secret in a pod, a rotation, the file changed in place

@@ -1,6 +1,7 @@
 //! Starts real Kubernetes clusters on this machine and takes them away again.
 //! Must not know how Tidelock works inside: scenarios see only what a user sees.
 
+pub mod bench;
 pub mod cache;
 pub mod caller;
 pub mod cluster;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use tidelock_e2e::{Cluster, Options, Tools, images, progress};
+use tidelock_e2e::{Cluster, Options, Tools, bench, images, progress};
 
 /// Real Kubernetes clusters on this machine.
 #[derive(Parser)]
@@ -47,6 +47,14 @@ enum Verb {
     Demo,
     /// Remove what the demo made
     DemoDown,
+    /// Measure Tidelock beside what a user would pick instead, and print one table
+    Bench {
+        /// Parts to run alone; all of them when none is named
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<bench::Section>,
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
+    },
     /// Prepare target/image, the build context of the Containerfile, from a release build
     ImageContext,
     /// Build Tidelock's image as an OCI archive
@@ -54,6 +62,13 @@ enum Verb {
         #[arg(long)]
         to: PathBuf,
     },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// Markdown, for people
+    Table,
+    Json,
 }
 
 #[tokio::main]
@@ -84,6 +99,14 @@ async fn main() -> Result<()> {
         Verb::DemoDown => {
             let external = variable("IMAGE").is_some();
             tidelock_e2e::demo::down(variable("KUBECONFIG").map(PathBuf::from), external).await
+        }
+        Verb::Bench { only, output } => {
+            let report = bench::run(&only).await?;
+            answer(&match output {
+                Format::Table => report.table(),
+                Format::Json => report.json()?,
+            });
+            Ok(())
         }
         Verb::ImageContext => {
             answer(&images::tidelock_context().await?.display().to_string());

@@ -33,7 +33,7 @@ use options::Kind;
 pub use options::Options;
 pub use parts::Part;
 use pki::Pki;
-pub use processes::Process;
+pub use processes::{Memory, Process};
 pub use usage::Output;
 
 /// A running cluster. Dropping it, also by a panic, takes everything away.

@@ -7,6 +7,16 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Memory of a process in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub resident: u64,
+    /// The most that was ever resident.
+    pub resident_max: u64,
+    /// Without the program's own code and other files, which the kernel can drop and read again.
+    pub anonymous: u64,
+}
+
 /// One process on a node, such as the one of a container.
 #[derive(Clone, Copy, Debug)]
 pub struct Process(Pid);
@@ -37,6 +47,22 @@ impl Process {
     /// SIGCONT: it goes on as if no time had passed.
     pub fn cont(self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Its memory, as the kernel counts it. Files on tmpfs do not count.
+    pub fn memory(self) -> Result<Memory> {
+        let path = format!("/proc/{}/status", self.0.as_raw_nonzero());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let bytes = |name: &str| -> Result<u64> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix(" kB"));
+            let kib: u64 = line.with_context(|| format!("{path} has no {name}"))?.trim().parse()?;
+            Ok(kib * 1024)
+        };
+        Ok(Memory {
+            resident: bytes("VmRSS:")?,
+            resident_max: bytes("VmHWM:")?,
+            anonymous: bytes("RssAnon:")?,
+        })
     }
 
     fn signal(self, signal: Signal) -> Result<()> {
@@ -111,4 +137,16 @@ fn tree(root: u32) -> Vec<u32> {
         next += 1;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_in_use_is_at_most_what_it_ever_was_and_its_own_is_a_part_of_it() {
+        let memory = Process(rustix::process::getpid()).memory().unwrap();
+        let rising = [100 * 1024, memory.anonymous, memory.resident, memory.resident_max];
+        assert!(rising.is_sorted(), "{memory:?}");
+    }
 }

@@ -112,8 +112,7 @@ fn tidelock_rootfs(program: &Path, libraries: &[PathBuf], context: &Path) -> Res
 /// Builds the program as it ships and says where it is. Cargo's own lock keeps concurrent callers apart.
 /// `TIDELOCK_PROFILE=dev` builds for who changes a line and wants to see it on a cluster within seconds.
 pub async fn release_program() -> Result<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a developer's choice for this one run")]
-    let profile = std::env::var("TIDELOCK_PROFILE").unwrap_or_else(|_| "release".to_owned());
+    let profile = profile();
     let step =
         progress::step(&format!("build tidelock, profile {profile}"), "minutes when cold, then seconds");
     let messages = run(Command::new("cargo").current_dir(WORKSPACE).args([
@@ -131,6 +130,18 @@ pub async fn release_program() -> Result<PathBuf> {
     let executable = executable(&messages)?;
     step.done();
     Ok(executable)
+}
+
+/// The profile of cargo that programs for clusters are built with.
+pub fn profile() -> String {
+    #[expect(clippy::disallowed_methods, reason = "a developer's choice for this one run")]
+    std::env::var("TIDELOCK_PROFILE").unwrap_or_else(|_| "release".to_owned())
+}
+
+/// The commit that this clone is at, and whether anything is changed beside it.
+pub async fn revision() -> Result<String> {
+    let words = ["describe", "--always", "--dirty", "--abbrev=12"];
+    Ok(run(Command::new("git").current_dir(WORKSPACE).args(words)).await?.trim().to_owned())
 }
 
 /// Where cargo put the program, from its messages in JSON.

@@ -26,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: controllers, webhook, AWS API and the stream of the nodes
     Server(Box<ServerArgs>),
+    /// Run the AWS API alone on this machine, without a cluster and not for production
+    Dev(DevArgs),
     /// Run the node agent: kubelet's volumes, and the files in pods
     Node(Box<NodeArgs>),
     /// Run the privileged container beside the node agent
@@ -137,6 +139,26 @@ pub struct ServerArgs {
     pub leaf_lifetime: Duration,
 }
 
+/// The settings of a server on one's own machine.
+#[derive(Debug, Clone, Args)]
+pub struct DevArgs {
+    /// The folder of the secrets and of the key that opens them. Default: in memory, gone when the program ends
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Where the API is served, without TLS and so on this machine only; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8444", value_parser = loopback)]
+    pub listen: SocketAddr,
+    /// The region in every ARN; of a folder it is fixed by the first start
+    #[arg(long, default_value = "local-1", value_parser = region)]
+    pub region: String,
+    /// The account in every ARN; of a folder it is fixed by the first start
+    #[arg(long, default_value = "000000000000", value_parser = account)]
+    pub account: String,
+    /// Where temporary files go on a machine without a file system in memory
+    #[arg(long, env = "TMPDIR", default_value = "/tmp", hide = true)]
+    pub temporary: PathBuf,
+}
+
 impl ServerArgs {
     /// The Service of the server, and the stem of its Lease and ServiceAccount.
     pub fn server_name(&self) -> String {
@@ -212,6 +234,12 @@ fn settings_path(xdg: Option<OsString>, home: Option<OsString>) -> Option<PathBu
     let absolute = |folder: Option<OsString>| folder.map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute(xdg).or_else(|| Some(absolute(home)?.join(".config")))?;
     Some(folder.join("tidelock/config.yaml"))
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+    address
+        .ok_or_else(|| "write an address of this machine alone and a port, such as 127.0.0.1:8444".to_owned())
 }
 
 fn region(text: &str) -> Result<String, String> {

@@ -22,6 +22,7 @@ pub mod seal;
 pub mod secret;
 pub mod serve;
 pub mod server;
+pub mod signature;
 pub mod store;
 pub mod telemetry;
 pub mod webhook;

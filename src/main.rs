@@ -42,6 +42,13 @@ fn run(cli: config::Cli) -> anyhow::Result<()> {
                 server::run(*args, shutdown).await
             })
         }
+        Command::Dev(args) => {
+            telemetry::start_log(log.log_format.into(), log.log_level)?;
+            tokio::runtime::Runtime::new()?.block_on(async {
+                let shutdown = shutdown_on_signal()?;
+                server::dev::run(args, shutdown, &mut std::io::stdout()).await
+            })
+        }
         Command::Node(args) => {
             telemetry::start_log(log.log_format.into(), log.log_level)?;
             tokio::runtime::Runtime::new()?.block_on(async {

@@ -2,6 +2,7 @@
 //! takes them down in the other. Must hold no logic of the product.
 
 mod anchor;
+pub mod dev;
 pub mod doors;
 mod image;
 mod may_project;
@@ -32,7 +33,7 @@ use crate::seal::SystemRandom;
 use crate::store::Store;
 use crate::telemetry::{Component, Metrics, Readiness};
 use anchor::StoreAnchor;
-use opening::{Hindrance, Opened, Opening};
+use opening::{Hindrance, Opened, Opening, StoreSettings};
 use surroundings::InCluster;
 use tasks::Tasks;
 use watched::{WatchedStore, noted};
@@ -148,7 +149,8 @@ async fn open_once(ground: &Ground) -> Result<Opened, Hindrance> {
     let noted = clerk.noted_position().await?;
     let (args, now) = (&ground.args, ground.clock.now());
     let around = &InCluster { client: &ground.client, args };
-    let (opened, forget) = Opening { around, args, now, noted }.run().await?;
+    let settings = StoreSettings::from(args.as_ref());
+    let (opened, forget) = Opening { around, settings, now, noted }.run().await?;
     if forget {
         clerk.forget_position().await?;
     }

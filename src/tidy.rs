@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rotation", &["secret"]),
     ("inject", &[]),
     ("seal", &["secret", "access"]),
+    ("signature", &["seal"]),
     ("kms", &["seal", "secret"]),
     ("store", &["seal", "secret", "access"]),
     ("keeper", &["secret", "access", "rotation", "inject", "seal", "kms", "store", "clock"]),
@@ -21,7 +22,21 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cluster", &["secret", "access", "seal", "keeper", "crd", "inject", "clock"]),
     ("pki", &[]),
     ("projection", &[]),
-    ("api", &["secret", "access", "inject", "keeper", "cluster", "wire", "serve", "clock", "telemetry"]),
+    (
+        "api",
+        &[
+            "secret",
+            "access",
+            "inject",
+            "signature",
+            "keeper",
+            "cluster",
+            "wire",
+            "serve",
+            "clock",
+            "telemetry",
+        ],
+    ),
     (
         "controller",
         &["secret", "access", "rotation", "keeper", "cluster", "crd", "pki", "clock", "telemetry"],
@@ -57,7 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that do no I/O: they take time and randomness as arguments.
-const PURE: &[&str] = &["secret", "access", "rotation", "inject"];
+const PURE: &[&str] = &["secret", "access", "rotation", "inject", "signature"];
 const IMPURE_WORDS: &[&str] = &["std::fs", "std::net", "std::process", "tokio::", "reqwest::", "std::env"];
 
 const LINES_MAX: usize = 400;

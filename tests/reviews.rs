@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tidelock::access::{Operation, Principal, RbacAnswer};
 use tidelock::clock::SystemClock;
 use tidelock::cluster::{
-    AccessReviews, Elector, LeaseHold, LeaseSettings, MountClaim, PodPresence, PodReader, StorePosition,
-    TokenReviewer,
+    AccessReviews, Elector, LeaseHold, LeaseSettings, MountClaim, PodPresence, PodReader, Presences,
+    StorePosition, TokenReviewer,
 };
 use tidelock::keeper::Rights as _;
 use tidelock::secret::Name;
@@ -113,8 +113,24 @@ async fn a_token_is_good_for_its_audience_only_and_for_as_long_as_its_pod_is_the
     let unbound = reviewer.review(&token(&client, AUDIENCE, None).await?, AUDIENCE).await?;
     assert_eq!(unbound.pod(), None);
 
+    // Keys that were issued for a pod have no review of their own: their holder is looked up.
+    let presences = Presences::new(client.clone(), SystemClock::shared());
+    presences.check(&who).await?;
+    presences.check(&unbound).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), "shop");
     pods.delete("orders-0", &DeleteParams::default().grace_period(0)).await?;
+    wait_for("the holder of a deleted pod's keys to be gone", DEADLINE, async || {
+        presences.check(&who).await.err().filter(|refused| refused.reason() == "PodGone").map(drop)
+    })
+    .await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "shop");
+    accounts.delete("orders-api", &DeleteParams::default()).await?;
+    make(accounts, json!({"metadata": {"name": "orders-api"}})).await?;
+    wait_for("the holder of another ServiceAccount of that name to be gone", DEADLINE, async || {
+        let said = presences.check(&unbound).await;
+        said.err().filter(|refused| refused.reason() == "ServiceAccountGone").map(drop)
+    })
+    .await?;
     wait_for("the token of a deleted pod to be refused", DEADLINE, async || {
         reviewer
             .review(&bound, AUDIENCE)
@@ -203,7 +219,9 @@ async fn a_cluster_that_cannot_be_asked_gives_no_answer_and_refuses_no_one_for_g
     let reviewer = TokenReviewer::new(client.clone());
     let who = reviewer.review(&bearer, AUDIENCE).await?;
     let reviews = AccessReviews::new(client.clone(), SystemClock::shared());
+    let presences = Presences::new(client.clone(), SystemClock::shared());
     drop(cluster);
+    assert_eq!(presences.check(&who).await.expect_err("nobody can be asked").reason(), "PodUnavailable");
     let answer = reviews.ask(&who, Operation::Reveal, &Name::parse("shop/orders-db")?).await;
     assert!(matches!(answer, RbacAnswer::Unknown(_)), "{answer:?}");
     let refused = reviewer.review(&bearer, AUDIENCE).await.expect_err("nobody can be asked");

@@ -14,6 +14,7 @@ pub mod person;
 mod prerequisites;
 mod program;
 pub mod progress;
+pub mod pypi;
 pub mod reader;
 pub mod registry;
 mod service_model;

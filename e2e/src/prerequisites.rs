@@ -13,7 +13,7 @@ use crate::progress;
 const GO_MINOR_MIN: u32 = 26;
 
 /// Debian packages with a file that shows whether each is there.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("containernetworking-plugins", "/usr/lib/cni/ptp"),
     ("nftables", "/usr/sbin/nft"),
     ("iptables", "/usr/sbin/iptables"),
@@ -25,6 +25,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("libseccomp-dev", "/usr/include/seccomp.h"),
     ("pkg-config", "/usr/bin/pkg-config"),
     ("gcc", "/usr/bin/gcc"),
+    ("python3-venv", "/var/lib/dpkg/info/python3-venv.list"),
     // Not busybox-static: what is linked statically against glibc crashes when it resolves a name.
     ("busybox", "/var/lib/dpkg/info/busybox.list"),
 ];
@@ -50,7 +51,7 @@ async fn go() -> Result<()> {
     }
 }
 
-async fn packages() -> Result<()> {
+pub(crate) async fn packages() -> Result<()> {
     if missing().is_empty() {
         return Ok(());
     }

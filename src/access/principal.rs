@@ -51,20 +51,22 @@ pub enum Principal {
     },
     /// The server itself, acting for a custom resource. It may write, never reveal.
     Controller,
+    /// Whoever runs `tidelock dev` on a machine of his own: all that it keeps is his.
+    Local,
 }
 
 impl Principal {
     pub fn account(&self) -> Option<&ServiceAccount> {
         match self {
             Self::ServiceAccount { account, .. } => Some(account),
-            Self::Controller => None,
+            Self::Controller | Self::Local => None,
         }
     }
 
     pub fn pod(&self) -> Option<&PodIdentity> {
         match self {
             Self::ServiceAccount { pod, .. } => pod.as_ref(),
-            Self::Controller => None,
+            Self::Controller | Self::Local => None,
         }
     }
 }
@@ -74,6 +76,7 @@ impl fmt::Display for Principal {
         match self {
             Self::ServiceAccount { account, .. } => f.write_str(&account.user()),
             Self::Controller => f.write_str("tidelock:controller"),
+            Self::Local => f.write_str("tidelock:local"),
         }
     }
 }

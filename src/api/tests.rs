@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Authenticate;
+use super::aws::StillThere;
 use crate::access::{NamePolicy, Operation, PodIdentity, Principal, RbacAnswer, ServiceAccount};
 use crate::clock::{Clock as _, ManualClock};
-use crate::cluster::TokenRefused;
+use crate::cluster::{PodRefused, TokenRefused};
 use crate::keeper::{Create, Keeper, Ports, Rights, Settings};
 use crate::kms::{KeyFile, RootKey};
 use crate::seal::SystemRandom;
@@ -22,13 +23,18 @@ use crate::store::{
     Batch, Change, EmbeddedFile, GrantRecord, Installation, InstallationState, ROW_MAC, Store,
 };
 
-/// Which tokens there are, for which audience, and whose.
+/// Which tokens there are, for which audience, and whose; and who of them is gone.
 #[derive(Default)]
-pub struct Tokens(Mutex<BTreeMap<(String, String), Principal>>);
+pub struct Tokens(Mutex<BTreeMap<(String, String), Principal>>, Mutex<Option<PodRefused>>);
 
 impl Tokens {
     pub fn add(&self, token: &str, audience: &str, who: &Principal) {
         self.0.lock().unwrap().insert((token.to_owned(), audience.to_owned()), who.clone());
+    }
+
+    /// From now on this is said of all holders of keys.
+    pub fn say_of_holders(&self, said: Option<PodRefused>) {
+        *self.1.lock().unwrap() = said;
     }
 
     pub fn revoke(&self, token: &str) {
@@ -44,6 +50,13 @@ impl Authenticate for Tokens {
         }
         let known = self.0.lock().unwrap().get(&(token.to_owned(), audience.to_owned())).cloned();
         known.ok_or_else(|| TokenRefused::NotAuthenticated { audience: audience.to_owned() })
+    }
+}
+
+#[async_trait]
+impl StillThere for Tokens {
+    async fn check(&self, _: &Principal) -> Result<(), PodRefused> {
+        self.1.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 

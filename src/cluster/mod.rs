@@ -4,6 +4,7 @@
 mod events;
 mod lease;
 mod pods;
+mod presence;
 mod rights;
 mod rotation_pod;
 mod tokens;
@@ -11,6 +12,7 @@ mod tokens;
 pub use events::{EventKind, EventPublisher, EventSender};
 pub use lease::{Elector, LeaseHold, LeaseSettings, LeaseTrouble, StorePosition};
 pub use pods::{DRIVER, MountClaim, PodPresence, PodReader, PodRefused};
+pub use presence::Presences;
 pub use rights::AccessReviews;
 pub use rotation_pod::{ATTEMPT_LABEL, ROTATION_LABEL};
 pub use tokens::{TokenRefused, TokenReviewer};

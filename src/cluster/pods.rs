@@ -32,6 +32,8 @@ pub struct MountClaim {
 pub enum PodRefused {
     #[error("there is no pod {0} with that UID any more")]
     Gone(String),
+    #[error("there is no ServiceAccount {0} with that UID any more")]
+    ServiceAccountGone(String),
     #[error("the pod {pod} runs on node {runs_on}, not on {claimed}")]
     OtherNode { pod: String, runs_on: String, claimed: String },
     #[error("the pod {pod} runs as ServiceAccount {runs_as}, not as {claimed}")]
@@ -46,6 +48,7 @@ impl PodRefused {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Gone(_) => "PodGone",
+            Self::ServiceAccountGone(_) => "ServiceAccountGone",
             Self::OtherNode { .. } => "PodOnOtherNode",
             Self::OtherServiceAccount { .. } => "PodOfOtherServiceAccount",
             Self::NoSuchVolume { .. } => "PodWithoutVolume",
@@ -103,7 +106,7 @@ impl PodReader {
         within(pods.get_opt(name)).await.map_err(|error| unavailable(&error))
     }
 
-    async fn account_uid(&self, account: &ServiceAccount) -> Result<Option<String>, PodRefused> {
+    pub(super) async fn account_uid(&self, account: &ServiceAccount) -> Result<Option<String>, PodRefused> {
         if !is_object_name(&account.name) {
             return Ok(None);
         }

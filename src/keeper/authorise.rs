@@ -77,8 +77,8 @@ impl Keeper {
 
     async fn ask(&self, act: Act<'_>, name: &Name) -> RbacAnswer {
         match act.by {
-            // The cluster does not know the server's own acts: `access` says what they may be.
-            Principal::Controller => RbacAnswer::Denied,
+            // The cluster knows neither the server's own acts nor a laptop: `access` says what they may be.
+            Principal::Controller | Principal::Local => RbacAnswer::Denied,
             Principal::ServiceAccount { .. } => self.ports.rights.ask(act.by, act.operation, name).await,
         }
     }

@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     async fn may_list(&self, by: &Principal, namespace: Option<&str>) -> Result<bool, KeeperError> {
-        if *by == Principal::Controller {
+        if matches!(by, Principal::Controller | Principal::Local) {
             return Ok(true);
         }
         match self.ports.rights.list(by, namespace).await {

@@ -20,6 +20,7 @@ mod put;
 mod refusals;
 mod rotate;
 mod sealing;
+mod session;
 mod stage;
 mod tags;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use policy::{NoPolicy, PolicyAct};
 pub use project::{Held, MountRequest, Projected, Refreshed};
 pub use put::Put;
 pub use rotate::{AttemptFailure, Hindrance, RotationView, trigger};
+pub use session::{IssuedSession, Session};
 pub use stage::Moved;
 pub use tags::Tagged;
 pub use update::{Update, Updated};
@@ -55,11 +57,13 @@ pub use value::Revealed;
 pub use versions::{Version, Versions};
 
 // What callers give and get back: the controllers know the store by these shapes only.
+pub use crate::seal::AccessKey;
 pub use crate::store::{Deletion, GrantRecord, JobRecord, RotationRecord, RotationState, SecretRecord};
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;
 use crate::kms::RootKey;
+use crate::seal::Sessions;
 use crate::secret::{Arn, Name, Origin, VersionId};
 use crate::store::{Epoch, Store, StoreError};
 
@@ -131,6 +135,8 @@ const CHANGES_KEPT: usize = 1024;
 /// How often a write that lost a race is decided anew.
 const ATTEMPTS: usize = 32;
 const PAGE: usize = 500;
+/// What the key of sessions is made from the root key for.
+const SESSIONS: &str = "sessions";
 
 /// What a keeper works with; chosen once, where the program is wired.
 #[derive(Clone)]
@@ -145,6 +151,7 @@ pub struct Ports {
 pub struct Keeper {
     ports: Ports,
     settings: Settings,
+    sessions: Sessions,
     epoch: Epoch,
     changes: broadcast::Sender<Changed>,
     memory: Arc<Mutex<Memory>>,
@@ -164,6 +171,13 @@ struct Memory {
 impl Keeper {
     /// Begins to keep the store's secrets. `epoch` is the one that was raised for this leadership.
     pub async fn start(ports: Ports, settings: Settings, epoch: Epoch) -> Result<Self, KeeperError> {
+        let sessions = Sessions::new(
+            ports
+                .root_key
+                .derive(SESSIONS)
+                .await
+                .map_err(|error| KeeperError::DecryptionFailure(error.into()))?,
+        );
         let with_mounts = consumers::nodes_with_mounts(ports.store.as_ref()).await?;
         let nodes = consumers::Nodes::since(ports.clock.monotonic(), with_mounts);
         let mut by_resource = BTreeMap::new();
@@ -178,7 +192,11 @@ impl Keeper {
         let memory = Memory { by_resource, promoted: BTreeMap::new(), mounts: BTreeMap::new(), nodes };
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let memory = Arc::new(Mutex::new(memory));
-        Ok(Self { ports, settings, epoch, changes, memory, refusals: Mutex::default() })
+        Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals: Mutex::default() })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Everything that is committed from now on.

@@ -33,6 +33,15 @@ pub fn audit_hash(before: &[u8; 32], sequence: u64, entry: &[Field<'_>]) -> [u8;
     array(digest::digest(&digest::SHA256, &encode("tidelock.audit.v1", fields)).as_ref())
 }
 
+/// The two functions that AWS's signatures are made of.
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    array(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref())
+}
+
+pub fn sha256(message: &[u8]) -> [u8; 32] {
+    array(digest::digest(&digest::SHA256, message).as_ref())
+}
+
 /// A name made from what it names: SHA-256 of the parts. Two lists of parts never run into each other.
 pub fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let fields = parts.iter().map(|part| Field::Bytes(part));

@@ -1,4 +1,5 @@
-//! Encryption: sealing and opening of versions, MACs of rows, chain of the audit, comparison in constant time.
+//! Encryption: sealing and opening of versions and sessions, MACs of rows, chain of the audit, comparison in constant
+//! time.
 //! The only room that imports `aws_lc_rs`. Must not do I/O.
 
 mod encoding;
@@ -7,16 +8,18 @@ mod mac;
 mod random;
 mod root;
 mod sealed;
+mod session;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use encoding::Field;
 pub use key::{DataKey, DerivedKey, KeyId, WrappedKey};
-pub use mac::{audit_hash, digest, hex, row_is_whole, row_mac};
+pub use mac::{audit_hash, digest, hex, hmac_sha256, row_is_whole, row_mac, sha256};
 pub use random::{SystemRandom, same};
 pub use root::RootSecret;
 pub use sealed::{Place, Sealed, open, seal};
+pub use session::{AccessKey, LIFE_SECONDS_MAX, OpenedSession, Sessions};
 pub use tally::Tally;
 
 /// Opens without a right, which tests of the store have none of.

@@ -15,7 +15,7 @@ use crate::access::ServiceAccount;
 use crate::api::aws::{self, AwsApi};
 use crate::api::node::{NodeDoor, NodeSettings};
 use crate::api::{Authenticate, health};
-use crate::cluster::{PodReader, TokenReviewer};
+use crate::cluster::{PodReader, Presences, TokenReviewer};
 use crate::config::ServerArgs;
 use crate::controller::trust::{Trust, TrustSettings};
 use crate::keeper::{Keeper, Rights};
@@ -30,7 +30,7 @@ const TRUST_CONFIG_MAP: &str = "tidelock-ca";
 
 const HEALTH_BODY: BodyLimits = BodyLimits { bytes_max: 1024, timeout: Duration::from_secs(5), large_max: 1 };
 
-const API_BODY: BodyLimits =
+pub(super) const API_BODY: BodyLimits =
     BodyLimits { bytes_max: aws::BODY_BYTES_MAX, timeout: Duration::from_secs(10), large_max: 32 };
 
 /// Above the hour that the chart asks for, as kubelet renews a token at four fifths of its life.
@@ -79,6 +79,8 @@ pub(super) async fn open(
     let aws = AwsApi {
         keeper: Arc::clone(keeper),
         tokens: Arc::clone(&tokens),
+        still_there: Arc::new(Presences::new(client.clone(), Arc::clone(clock))),
+        local: None,
         clock: Arc::clone(clock),
         audience: format!("{}/api", args.installation),
         draw_password: |rules| rules.draw(&mut SystemRandom),

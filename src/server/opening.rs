@@ -71,10 +71,29 @@ impl Hindrance {
     }
 }
 
+/// Which store it is.
+pub struct StoreSettings {
+    pub folder: PathBuf,
+    pub region: String,
+    pub account: String,
+    pub allow_clock_behind_store: bool,
+}
+
+impl From<&ServerArgs> for StoreSettings {
+    fn from(args: &ServerArgs) -> Self {
+        Self {
+            folder: args.store_dir.clone(),
+            region: args.region.clone(),
+            account: args.account.clone(),
+            allow_clock_behind_store: args.allow_clock_behind_store,
+        }
+    }
+}
+
 /// What an opening needs to know and to ask.
 pub struct Opening<'a> {
     pub around: &'a dyn Surroundings,
-    pub args: &'a ServerArgs,
+    pub settings: StoreSettings,
     pub now: Timestamp,
     /// The position that an earlier leader noted on the Lease.
     pub noted: Option<StorePosition>,
@@ -85,7 +104,7 @@ impl Opening<'_> {
     pub async fn run(&self) -> Result<(Opened, bool), Hindrance> {
         let loss = self.around.loss().await?;
         for _ in 0..STEPS_MAX {
-            let mut file = opened(self.args.store_dir.clone()).await?;
+            let mut file = opened(self.settings.folder.clone()).await?;
             let key = self.around.root_key().await?;
             let installation = file.installation()?;
             let observed = Observed {
@@ -95,8 +114,8 @@ impl Opening<'_> {
                 store_has_records: file.has_records()?,
                 key: seen(&key),
                 loss: loss.clone(),
-                region: self.args.region.clone(),
-                account: self.args.account.clone(),
+                region: self.settings.region.clone(),
+                account: self.settings.account.clone(),
             };
             match (decide_start(&observed), key) {
                 (StartPlan::BeginInitialising { adopt }, _) => {
@@ -147,7 +166,7 @@ impl Opening<'_> {
             let before = Position { epoch: Epoch(before.epoch), commit: before.commit };
             check_position(before, position).map_err(|refusal| older_copy(refusal, &id))?;
         }
-        if !self.args.allow_clock_behind_store {
+        if !self.settings.allow_clock_behind_store {
             check_clock(store.newest_record_at().await?, self.now).map_err(Hindrance::Refused)?;
         }
         let epoch = store.raise_epoch().await?;
@@ -161,8 +180,8 @@ impl Opening<'_> {
         Ok(Installation {
             id,
             state: InstallationState::Initialising,
-            region: self.args.region.clone(),
-            account: self.args.account.clone(),
+            region: self.settings.region.clone(),
+            account: self.settings.account.clone(),
             cluster_id,
             crd_uid,
             root_key: None,

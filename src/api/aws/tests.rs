@@ -19,6 +19,7 @@ mod documented;
 mod errors;
 mod listing;
 mod secrets;
+mod sessions;
 mod stages;
 mod values;
 
@@ -53,6 +54,10 @@ impl Answer {
 
 /// An API with one caller, `shop/orders-api`, who may do everything and bears the token `owner`.
 async fn api() -> Api {
+    api_with(|_| None).await
+}
+
+async fn api_with(local: fn(&Keeper) -> Option<AccessKey>) -> Api {
     let bench = bench().await;
     let owner = account("shop", "orders-api", None);
     bench.tokens.add("owner", AUDIENCE, &owner);
@@ -74,6 +79,8 @@ async fn api() -> Api {
     let routes = routes(Arc::new(AwsApi {
         keeper: bench.keeper.clone(),
         tokens: bench.tokens.clone(),
+        still_there: bench.tokens.clone(),
+        local: local(&bench.keeper),
         clock: bench.clock.clone(),
         audience: AUDIENCE.into(),
         draw_password: |rules| rules.draw(&mut SystemRandom),

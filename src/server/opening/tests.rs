@@ -120,7 +120,10 @@ impl Site {
         noted: Option<StorePosition>,
     ) -> Result<Opened, Hindrance> {
         let args = args(&self.folder, more);
-        Opening { around: &self.around, args: &args, now, noted }.run().await.map(|(opened, _)| opened)
+        Opening { around: &self.around, settings: (&args).into(), now, noted }
+            .run()
+            .await
+            .map(|(opened, _)| opened)
     }
 
     /// What readiness says of an opening, with no key made and none changed. `ready` when it went well.

@@ -24,7 +24,7 @@ async fn a_child_that_starts_for_the_first_time() {
     let Ok(root) = std::env::var(CHILD_FOLDER).map(PathBuf::from) else { return };
     let around = OnDisk(root.join("around"));
     let args = args(&root.join("store"), &[]);
-    Opening { around: &around, args: &args, now: at(0), noted: None }.run().await.unwrap();
+    Opening { around: &around, settings: (&args).into(), now: at(0), noted: None }.run().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,128 @@
+//! Sessions: keys with which a program signs its requests, issued to somebody whose identity was proved, and what they
+//! tell when they come back. Nothing of them is stored but the audit's row of the issue.
+//! Must not decide who gets one, nor what may be done with it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Keeper, KeeperError, SealingError};
+use crate::access::{PodIdentity, Principal, ServiceAccount};
+use crate::seal::{AccessKey, LIFE_SECONDS_MAX, SealError, SystemRandom};
+
+/// How far the clock of another replica, or ours before it was set, may have been ahead.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
+/// The audit's word for it.
+const ASSUME: &str = "assume";
+
+/// What somebody gets who asked for a session.
+pub struct IssuedSession {
+    pub key: AccessKey,
+    pub token: String,
+    pub expires_at: Timestamp,
+}
+
+/// What a key and its token tell.
+pub struct Session {
+    pub who: Principal,
+    /// As the caller named it.
+    pub name: String,
+    pub secret: Zeroizing<String>,
+    pub expires_at: Timestamp,
+}
+
+/// The form in which a token tells it. A change needs a new format of tokens.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    namespace: String,
+    account: String,
+    uid: String,
+    groups: Vec<String>,
+    extra: BTreeMap<String, Vec<String>>,
+    pod: Option<ToldPod>,
+    session: String,
+    /// Seconds since 1970.
+    expires: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToldPod {
+    name: String,
+    uid: String,
+    node: Option<String>,
+}
+
+impl Keeper {
+    /// Issues keys to a ServiceAccount, for at most an hour. They are given out after the audit's row is on disk.
+    pub async fn issue_session(
+        &self,
+        to: &Principal,
+        name: &str,
+        lasts: SignedDuration,
+    ) -> Result<IssuedSession, KeeperError> {
+        let issued = self.now();
+        let lasts = lasts.min(SignedDuration::from_secs(LIFE_SECONDS_MAX));
+        // A token tells whole seconds.
+        let expires = issued.as_second().saturating_add(lasts.as_secs());
+        let told = told(to, name, expires)
+            .ok_or_else(|| KeeperError::InvalidRequest("Only a ServiceAccount gets a session.".into()))?;
+        let expires_at = Timestamp::from_second(expires).unwrap_or(issued);
+        let (key, token) = self
+            .sessions
+            .issue(&told, issued.as_second(), &mut SystemRandom)
+            .map_err(|error| KeeperError::EncryptionFailure(SealingError::Seal(error)))?;
+        self.commit(Vec::new(), vec![self.entry(to, ASSUME, None, None, "done")]).await?;
+        Ok(IssuedSession { key, token, expires_at })
+    }
+
+    /// The key of `tidelock dev`: the same for as long as the root key is.
+    pub fn local_key(&self) -> AccessKey {
+        self.sessions.lasting("local")
+    }
+
+    /// Who holds the key, if this installation issued it. An expired one tells so by its `expires_at`: whether its
+    /// holder signed a request is worth knowing first.
+    pub fn session(&self, access_key_id: &str, token: &str) -> Option<Session> {
+        let opened = match self.sessions.open(access_key_id, token) {
+            Ok(opened) => opened,
+            Err(SealError::Format(format)) => {
+                tracing::warn!(format, "a session token has a format that this program does not know");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let issued_at = Timestamp::from_second(opened.issued_at).ok()?;
+        if issued_at.duration_since(self.now()) > AHEAD_MAX {
+            return None;
+        }
+        let told: Told = serde_json::from_slice(&opened.told).ok()?;
+        // Whatever it tells: the keys of a day are good for an hour after it and no longer.
+        let expires = told.expires.min(opened.issued_at.saturating_add(LIFE_SECONDS_MAX));
+        let expires_at = Timestamp::from_second(expires).ok()?;
+        let who = Principal::ServiceAccount {
+            account: ServiceAccount { namespace: told.namespace, name: told.account },
+            uid: told.uid,
+            groups: told.groups,
+            extra: told.extra,
+            pod: told.pod.map(|ToldPod { name, uid, node }| PodIdentity { name, uid, node }),
+        };
+        Some(Session { who, name: told.session, secret: opened.secret, expires_at })
+    }
+}
+
+fn told(who: &Principal, session: &str, expires: i64) -> Option<Zeroizing<Vec<u8>>> {
+    let Principal::ServiceAccount { account, uid, groups, extra, pod } = who else { return None };
+    let told = Told {
+        namespace: account.namespace.clone(),
+        account: account.name.clone(),
+        uid: uid.clone(),
+        groups: groups.clone(),
+        extra: extra.clone(),
+        pod: pod.clone().map(|PodIdentity { name, uid, node }| ToldPod { name, uid, node }),
+        session: session.to_owned(),
+        expires,
+    };
+    serde_json::to_vec(&told).ok().map(Zeroizing::new)
+}

@@ -251,7 +251,7 @@ fn reason_words(code: &str) -> Vec<&str> {
     let functions =
         code.split("fn reason(").skip(1).map(|rest| rest.split("\n    }\n").next().unwrap_or(rest));
     let given = functions.flat_map(|body| body.split('"').skip(1).step_by(2));
-    let said = ["reason: \"", "not_ready(\"", "refuse(\""]
+    let said = ["reason: \"", "not_ready(\"", "refuse(\"", "reason = \""]
         .into_iter()
         .flat_map(|before| code.split(before).skip(1).filter_map(|rest| rest.split('"').next()));
     let refused = code

@@ -6,10 +6,19 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use anyhow::{Context as _, Result, bail, ensure};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use tidelock::cluster::TokenReviewer;
 use tidelock::crd::{ManagedSecret, RotationSchedule};
 use tidelock_e2e::{Cluster, wait_for};
 use tokio::process::{Child, Command};
@@ -94,6 +103,12 @@ async fn resources_that_are_wrong_are_told_so_and_the_others_are_served() -> Res
     }
     a_status_is_patched_before_the_server_sees_it(&stage).await?;
     people_see_it_too(&stage).await?;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/tidelock");
+    let show = ["--namespace", SYSTEM, "--show-only", "templates/policies.yaml"];
+    let policies = stage.cluster.helm(&[&["template", "tidelock", chart], &show[..]].concat()).await?;
+    let file = stage.cluster.folder().join("policies.yaml");
+    std::fs::write(&file, policies)?;
+    stage.cluster.kubectl(&["apply", "-f", &file.display().to_string()]).await?;
     let folder = tempfile::tempdir()?;
     let mut server = start(&stage.cluster, folder.path())?;
     stage.until_made("patched").await?;
@@ -102,6 +117,8 @@ async fn resources_that_are_wrong_are_told_so_and_the_others_are_served() -> Res
     a_spec_of_another_schema(&stage).await?;
     what_the_schema_refuses(&stage).await?;
     names_of_others(&stage).await?;
+    at_the_limits_of_an_object(&stage).await?;
+    sources(&stage).await?;
     schedules(&stage).await?;
     ensure!(server.try_wait()?.is_none(), "the server lives");
     Ok(())
@@ -193,5 +210,137 @@ async fn schedules(stage: &Stage) -> Result<()> {
         let is_last = status["observedGeneration"].as_i64() == generation;
         (is_last && status["effective"]["schedule"] == "rate(39 days)").then_some(())
     })
-    .await
+    .await?;
+    let first = stage.api::<ManagedSecret>().get("first").await?;
+    let versions = first.data["status"]["versions"].as_array().map_or(0, Vec::len);
+    ensure!(versions == 1, "edits of a schedule make no version, and there are {versions}");
+    Ok(())
+}
+
+async fn at_the_limits_of_an_object(stage: &Stage) -> Result<()> {
+    let longest = "n".repeat(253);
+    stage.apply::<ManagedSecret>(&longest, generated()).await?;
+    stage.until_made(&longest).await?;
+    stage.refused(&"n".repeat(254), generated(), "must be no more than 253").await?;
+    let annotate = async |name: &str, bytes: usize| {
+        let patch = json!({"metadata": {"annotations": {"example.com/huge": "\u{7}".repeat(bytes)}}});
+        stage.api::<ManagedSecret>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    };
+    let spec = json!({"value": {"generate": {}}, "description": "a\u{7}b\u{202e}c\u{0}"});
+    stage.apply::<ManagedSecret>("decorated", spec).await?;
+    annotate("decorated", 255 * 1024).await?;
+    stage.until_made("decorated").await?;
+    let refused = annotate("decorated", 257 * 1024).await.err().context("it was taken")?.to_string();
+    ensure!(refused.contains("262144"), "{refused}");
+    Ok(())
+}
+
+/// A value of 65,536 bytes is the largest.
+async fn sources(stage: &Stage) -> Result<()> {
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), "shop");
+    let bytes = |count: usize| ByteString(vec![b'v'; count]);
+    let data = [("edge", bytes(65_536)), ("above", bytes(65_537)), ("empty", bytes(0))];
+    let source = Secret {
+        metadata: ObjectMeta { name: Some("old".to_owned()), ..ObjectMeta::default() },
+        data: Some(data.map(|(key, value)| (key.to_owned(), value)).into()),
+        ..Secret::default()
+    };
+    secrets.create(&PostParams::default(), &source).await?;
+    let from = |name: &str, key: &str| json!({"value": {"fromSecret": {"name": name, "key": key}}});
+    stage.apply::<ManagedSecret>("from-edge", from("old", "edge")).await?;
+    stage.until_made("from-edge").await?;
+    for (name, key, reason, says) in [
+        (
+            "old",
+            "above",
+            "SourceUnusable",
+            "key `above` of the Secret has 65537 bytes: a value has 1 to 65536",
+        ),
+        ("old", "empty", "SourceUnusable", "has 0 bytes"),
+        ("old", "none", "SourceNotFound", "has no key `none`"),
+        ("nobody", "none", "SourceNotFound", "there is no Secret shop/nobody"),
+    ] {
+        let resource = format!("from-{name}-{key}");
+        stage.apply::<ManagedSecret>(&resource, from(name, key)).await?;
+        let message = stage.until::<ManagedSecret>(&resource, "Synced", reason).await?;
+        ensure!(message.contains(says), "`{message}` does not say `{says}`");
+    }
+    Ok(())
+}
+
+/// The parts of a token, and how this cluster's key would sign others.
+struct Forge {
+    key: EcdsaKeyPair,
+    header: String,
+    claims: Value,
+}
+
+impl Forge {
+    fn of(token: &str, key: &[u8]) -> Result<Self> {
+        let parts: Vec<&str> = token.split('.').collect();
+        let [header, claims, _] = parts[..] else { bail!("a token has three parts") };
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key)?;
+        let claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+        Ok(Self { key, header: header.to_owned(), claims })
+    }
+
+    /// The token with other claims, signed as the API server signs.
+    fn signed(&self, change: impl FnOnce(&mut Value)) -> Result<String> {
+        let mut claims = self.claims.clone();
+        change(&mut claims);
+        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes())?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_are_expired_foreign_forged_or_bent_are_nobody_s() -> Result<()> {
+    let cluster = Cluster::api_only().await?;
+    cluster.kubectl(&["create", "namespace", "shop"]).await?;
+    cluster.kubectl(&["-n", "shop", "create", "serviceaccount", "orders-api"]).await?;
+    let reviewer = TokenReviewer::new(cluster.client());
+    let pem = std::fs::read(cluster.token_key())?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem)?;
+    let foreign = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?.to_pkcs8v1()?;
+    // The same question for both doors: mounts, and the API.
+    for audience in ["tidelock.test/node", "tidelock.test/api"] {
+        let words = ["-n", "shop", "create", "token", "orders-api", "--audience", audience];
+        let real = cluster.kubectl(&words).await?.trim().to_owned();
+        let forge = Forge::of(&real, key.secret_pkcs8_der())?;
+        let now = forge.claims["iat"].as_i64().context("a token has a time")?;
+        for good in [real.clone(), forge.signed(|_| ())?] {
+            ensure!(reviewer.review(&good, audience).await.is_ok(), "what is whole is taken");
+        }
+        let (header, payload) = (&forge.header, URL_SAFE_NO_PAD.encode(forge.claims.to_string()));
+        let unsigned = URL_SAFE_NO_PAD.encode(json!({"alg": "none", "typ": "JWT"}).to_string());
+        let foreign = Forge::of(&real, foreign.as_ref())?;
+        let mut wrong = vec![
+            ("expired", forge.signed(|claims| claims["exp"] = json!(now - 3600))?),
+            ("not valid yet", forge.signed(|claims| claims["nbf"] = json!(now + 3600))?),
+            ("of another issuer", forge.signed(|claims| claims["iss"] = json!("https://elsewhere.example"))?),
+            ("of another audience", forge.signed(|claims| claims["aud"] = json!(["tidelock.test/stream"]))?),
+            (
+                "of an account that is not there",
+                forge.signed(|claims| {
+                    claims["sub"] = json!("system:serviceaccount:shop:nobody");
+                    claims["kubernetes.io"]["serviceaccount"]["name"] = json!("nobody");
+                })?,
+            ),
+            ("signed by another key", foreign.signed(|_| ())?),
+            ("without a signature", format!("{header}.{payload}.")),
+            ("of no algorithm", format!("{unsigned}.{payload}.")),
+        ];
+        // One character anywhere, but for the last of the signature, of which not every bit counts.
+        for at in (0..real.len() - 1).step_by(97).filter(|at| real.as_bytes()[*at] != b'.') {
+            let mut bent = real.clone().into_bytes();
+            bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+            wrong.push(("bent", String::from_utf8(bent)?));
+        }
+        for (what, token) in &wrong {
+            let refused = reviewer.review(token, audience).await.err().map(|refused| refused.reason());
+            ensure!(refused == Some("TokenNotAccepted"), "a token {what} for {audience}: {refused:?}");
+        }
+    }
+    Ok(())
 }

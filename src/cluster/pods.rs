@@ -8,6 +8,7 @@ use kube::{Api, Client};
 
 use super::{Unanswered, within};
 use crate::access::{PodIdentity, Principal, ServiceAccount};
+use crate::crd::is_object_name;
 
 /// The CSI driver whose volumes are ours.
 pub const DRIVER: &str = "csi.tidelock.dev";
@@ -118,12 +119,6 @@ impl PodReader {
 
 fn unavailable(error: &Unanswered) -> PodRefused {
     PodRefused::Unavailable(error.to_string())
-}
-
-/// Names become part of a URL: what no object can be called is not asked for.
-fn is_object_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-    (1..=253).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.')
 }
 
 fn check(pod: &Pod, claim: &MountClaim) -> Result<(), PodRefused> {

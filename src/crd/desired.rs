@@ -79,12 +79,22 @@ pub enum SpecError {
     PasswordLength(i32),
     #[error("spec.value.symmetricKey.bytes is {0}: write 16 to 64")]
     KeyBytes(i32),
+    #[error(
+        "spec.value.fromSecret.name is not the name of a Secret: write lower case letters, digits, `-` and `.`, and no `/`"
+    )]
+    SourceName,
     #[error("spec.access[{0}]: name the ServiceAccount of the pods, such as {{serviceAccount: orders-api}}")]
     NoServiceAccount(usize),
     #[error("spec.access[{0}].stages: {1}")]
     Stage(usize, StageError),
     #[error("spec.recoveryWindowDays is {0}: write 7 to 30")]
     RecoveryWindow(i32),
+}
+
+/// Names become part of a URL: what no object can be called is not asked for, whatever schema let it in.
+pub fn is_object_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    (1..=253).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.')
 }
 
 impl TryFrom<&ManagedSecret> for Desired {
@@ -137,9 +147,10 @@ impl TryFrom<&ValueSpec> for ValueSource {
                 let password = password_rules(generate.password.as_ref())?;
                 Ok(Self::Generate { object, password })
             }
-            (None, Some(from), None, None) => {
+            (None, Some(from), None, None) if is_object_name(&from.name) => {
                 Ok(Self::FromSecret { name: from.name.clone(), key: from.key.clone() })
             }
+            (None, Some(_), None, None) => Err(SpecError::SourceName),
             (None, None, Some(key), None) => {
                 let bytes = match key.bytes {
                     None => SYMMETRIC_KEY_BYTES,

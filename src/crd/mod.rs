@@ -13,7 +13,7 @@ mod rotator;
 mod value;
 
 pub use definition::{PrintError, chart_template, definitions, yaml};
-pub use desired::{Desired, DesiredGrant, SpecError, ValueSource};
+pub use desired::{Desired, DesiredGrant, SpecError, ValueSource, is_object_name};
 pub use managed_secret::{
     Access, Consumers, Effective, EffectiveAccess, ManagedSecret, ManagedSecretSpec, ManagedSecretStatus,
     VersionStatus,

@@ -42,7 +42,7 @@ use super::rotator::Rotator;
 #[serde(rename_all = "camelCase")]
 pub struct RotationScheduleSpec {
     /// The name of the ManagedSecret in the same namespace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("secret cannot be changed; create another RotationSchedule for the other secret"))]
     pub secret: String,

@@ -249,6 +249,10 @@ fn what_an_older_schema_let_in_is_refused_with_the_field() {
             "spec.access[1]: name the ServiceAccount",
         ),
         (json!({"value": {"symmetricKey": {"bytes": 8}}}), "spec.value.symmetricKey.bytes is 8"),
+        (
+            json!({"value": {"fromSecret": {"name": "../up", "key": "k"}}}),
+            "spec.value.fromSecret.name is not the name",
+        ),
     ] {
         let error = Desired::try_from(&managed(spec.clone())).unwrap_err().to_string();
         assert!(error.contains(words), "`{error}` instead of `{words}`: {spec}");

@@ -111,7 +111,7 @@ pub struct PasswordRules {
 #[serde(rename_all = "camelCase")]
 pub struct FromSecret {
     /// The name of the Secret. Whoever writes this must be allowed to read that Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
     /// The key in the Secret's data whose bytes become the value.
     #[schemars(length(min = 1, max = 253))]

@@ -8,6 +8,7 @@
 mod activity;
 mod bounded;
 mod connection;
+mod places;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,6 @@ use hyper::body::{Body, Incoming};
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -131,7 +131,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let connections = Arc::new(Semaphore::new(door.limits.connections_max));
+    let mut places = places::Places::new(door.name, door.limits.connections_max);
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
     let settings = Arc::new(connection::Settings {
@@ -143,7 +143,7 @@ where
         abort: abort.clone(),
     });
     // A place is taken before the accept: above the limit clients wait in the kernel's queue.
-    while let Some(Ok(place)) = shutdown.run_until_cancelled(Arc::clone(&connections).acquire_owned()).await {
+    while let Some(place) = places.next(&shutdown).await {
         let accepted = shutdown.run_until_cancelled(door.listener.accept()).await;
         let (stream, peer) = match accepted {
             None => break,

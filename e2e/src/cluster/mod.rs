@@ -69,6 +69,11 @@ impl Cluster {
         self.pki.kubeconfig(pki::ADMIN)
     }
 
+    /// The key that signs ServiceAccounts' tokens, for who wants to forge one.
+    pub fn token_key(&self) -> PathBuf {
+        self.pki.service_account_key()
+    }
+
     /// A node by its number; 1 is the control plane.
     pub fn node(&self, index: usize) -> &Node {
         &self.nodes[index - 1]

@@ -13,7 +13,7 @@ use super::spec::{Unfit, Wanted, Work, yields_to};
 use super::{ReconcileError, RotationContext};
 use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
-use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, Readable, RotationSchedule};
+use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, Readable, RotationSchedule, is_object_name};
 use crate::keeper::{Hindrance, JobRecord, RotationState, RotationView, trigger};
 use crate::rotation::{Attempt, Basis, FinishedJob, JobState, Observed, Step, Unfinished, rotation_label};
 
@@ -89,6 +89,10 @@ pub(super) async fn observe(
     {
         let message = format!("the RotationSchedule {other} rotates this secret already; remove one of them");
         return Ok(Err(Unfit::new(Reason::ScheduleConflict, message)));
+    }
+    if !is_object_name(&object.spec.secret) {
+        let message = "secret is not the name of a ManagedSecret: write lower case letters, digits, `-` and `.`, and no `/`";
+        return Ok(Err(Unfit::new(Reason::ScheduleInvalid, message)));
     }
     let secrets: Api<Readable<ManagedSecret>> = Api::namespaced(ctx.client.clone(), namespace);
     let Some(secret) = secrets.get_opt(&object.spec.secret).await? else {

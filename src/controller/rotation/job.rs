@@ -25,6 +25,9 @@ const EVENT_ANNOTATION_PREFIX: &str = "tidelock.dev/event-";
 
 /// One attempt that takes longer has failed.
 const ATTEMPT_SECONDS_MAX: i64 = 15 * 60;
+/// A pod whose node falls silent is given up after this much more: what it began, another attempt takes up.
+const SILENT_NODE_SECONDS: i64 = 30;
+const SILENT_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
 /// Finished Jobs are removed by the history's limit; this is for those whose schedule is gone.
 const KEPT_SECONDS: i32 = 24 * 3600;
 /// Nobody's user in particular, as in the image.
@@ -190,7 +193,7 @@ fn pod(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>, service_a
         volumes: Some(containers::volumes(settings, job)),
         image_pull_secrets: pull_secrets(settings),
         node_selector: job.and_then(|job| job.node_selector.clone()),
-        tolerations: job.and_then(tolerations),
+        tolerations: Some(tolerations(job)),
         ..PodSpec::default()
     }
 }
@@ -204,15 +207,33 @@ fn pull_secrets(settings: &JobSettings) -> Option<Vec<k8s_openapi::api::core::v1
     (!secrets.is_empty()).then_some(secrets)
 }
 
-fn tolerations(job: &JobRotator) -> Option<Vec<Toleration>> {
-    let tolerations = job.tolerations.as_ref()?.iter().map(|toleration| Toleration {
-        key: toleration.key.clone(),
-        operator: toleration.operator.clone(),
-        value: toleration.value.clone(),
-        effect: toleration.effect.clone(),
-        toleration_seconds: toleration.toleration_seconds,
-    });
-    Some(tolerations.collect())
+/// The user's own come first: what they say of a silent node stands.
+fn tolerations(job: Option<&JobRotator>) -> Vec<Toleration> {
+    let users = job.and_then(|job| job.tolerations.as_ref()).into_iter().flatten();
+    let mut tolerations: Vec<Toleration> = users
+        .map(|toleration| Toleration {
+            key: toleration.key.clone(),
+            operator: toleration.operator.clone(),
+            value: toleration.value.clone(),
+            effect: toleration.effect.clone(),
+            toleration_seconds: toleration.toleration_seconds,
+        })
+        .collect();
+    for taint in SILENT_NODE_TAINTS {
+        let is_of = |toleration: &Toleration| {
+            toleration.key.as_deref().is_none_or(|key| key.is_empty() || key == taint)
+        };
+        if !tolerations.iter().any(is_of) {
+            tolerations.push(Toleration {
+                key: Some(taint.to_owned()),
+                operator: Some("Exists".to_owned()),
+                value: None,
+                effect: Some("NoExecute".to_owned()),
+                toleration_seconds: Some(SILENT_NODE_SECONDS),
+            });
+        }
+    }
+    tolerations
 }
 
 /// What Pod Security's profile `restricted` asks of each container.

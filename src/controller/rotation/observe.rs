@@ -253,12 +253,14 @@ async fn job_state(ctx: &RotationContext, record: &JobRecord) -> Result<(JobStat
     })
 }
 
+/// A Job that is sure to fail has failed: it makes no further pod, but the condition `Failed` waits until its last pod
+/// has ended, which on a silent node nobody can see.
 fn ended(job: &Job) -> Option<(JobState, Option<String>)> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().filter(|condition| condition.status == "True").find_map(|condition| {
         let state = match condition.type_.as_str() {
             "Complete" => JobState::Succeeded,
-            "Failed" => JobState::Failed,
+            "Failed" | "FailureTarget" => JobState::Failed,
             _ => return None,
         };
         Some((state, condition.reason.clone()))
@@ -302,7 +304,10 @@ mod tests {
     fn a_job_has_ended_only_by_a_condition_that_is_true() {
         use serde_json::json;
         assert_eq!(ended(&job(json!([]))), None);
-        assert_eq!(ended(&job(json!([{"type": "FailureTarget", "status": "True"}]))), None);
+        let sure = json!([{"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"}]);
+        let reason = Some("BackoffLimitExceeded".to_owned());
+        assert_eq!(ended(&job(sure)), Some((JobState::Failed, reason)));
+        assert_eq!(ended(&job(json!([{"type": "SuccessCriteriaMet", "status": "True"}]))), None);
         assert_eq!(ended(&job(json!([{"type": "Failed", "status": "False"}]))), None);
         let failed = json!([{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]);
         assert_eq!(ended(&job(failed)), Some((JobState::Failed, Some("DeadlineExceeded".to_owned()))));

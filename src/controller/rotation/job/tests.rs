@@ -221,3 +221,32 @@ fn the_script_in_the_document_is_the_one_in_the_sample() {
     assert!(sample.contains(&indented), "docs/rotators.md and config/samples/reports-token.yaml differ");
     assert!(script.lines().count() <= 35);
 }
+
+#[test]
+fn a_pod_on_a_silent_node_is_given_up_soon_unless_its_author_says_otherwise() {
+    let seconds = |job: &Job, taint: &str| {
+        let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+        let mut all = pod.tolerations.iter().flatten();
+        all.find(|toleration| toleration.key.as_deref() == Some(taint)).map(|found| found.toleration_seconds)
+    };
+    for taint in SILENT_NODE_TAINTS {
+        assert_eq!(seconds(&generated(), taint), Some(Some(30)));
+        assert_eq!(seconds(&users(), taint), Some(Some(30)));
+    }
+    let with = |toleration: crate::crd::Toleration| {
+        let job = JobRotator { tolerations: Some(vec![toleration]), ..rotator() };
+        build(&settings(), &attempt(), &Work::Job(&job))
+    };
+    let [unreachable, not_ready] = SILENT_NODE_TAINTS;
+    let own = crate::crd::Toleration {
+        key: Some(unreachable.to_owned()),
+        operator: Some("Exists".to_owned()),
+        toleration_seconds: Some(600),
+        ..Default::default()
+    };
+    let job = with(own.clone());
+    assert_eq!(seconds(&job, unreachable), Some(Some(600)));
+    assert_eq!(seconds(&job, not_ready), Some(Some(30)));
+    let everything = with(crate::crd::Toleration { key: None, toleration_seconds: None, ..own });
+    assert_eq!(SILENT_NODE_TAINTS.map(|taint| seconds(&everything, taint)), [None, None]);
+}

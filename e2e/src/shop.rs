@@ -38,10 +38,15 @@ impl Shop {
 
     /// A fresh cluster with images and a volume, before anything is installed.
     pub async fn without_tidelock(options: Options) -> Result<Self> {
+        Self::with_store_on(1, options).await
+    }
+
+    /// The same with the server's volume, and so the server, on another node than the first.
+    pub async fn with_store_on(node: usize, options: Options) -> Result<Self> {
         let (image, busybox) = (images::tidelock().await?, images::busybox().await?);
         let options = options.image(image.clone()).image(busybox.clone());
         let cluster = Cluster::start(options).await?;
-        cluster.static_volume(1, "tidelock-store", "1Gi").await?;
+        cluster.static_volume(node, "tidelock-store", "1Gi").await?;
         cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
         Ok(Self { cluster, image, busybox })
     }

@@ -16,6 +16,7 @@ mod program;
 pub mod progress;
 pub mod pypi;
 pub mod reader;
+pub mod reading;
 pub mod registry;
 mod service_model;
 pub mod shop;

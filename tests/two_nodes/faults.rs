@@ -5,35 +5,17 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidelock_e2e::install;
-use tidelock_e2e::shop::{NAMESPACE, PATIENCE, Shop};
+use tidelock_e2e::shop::{PATIENCE, Shop};
+use tidelock_e2e::{install, reading};
 
 use super::{PASSWORD, PROMISED, VALUE, agent, delete, on_node, restart_container, servers};
 
 /// Within this much of asking for a rotation the blow falls: about as long as a rotation takes.
 const MOMENT_MAX_MS: u64 = 6000;
 
-/// Reads on and on, without a pause, and writes down what is not a whole value. No process per reading.
-const READER: &str = r#"
-trap 'exit 0' TERM
-n=0
-while :; do
-  v=
-  read -r v 2>/dev/null <"$0"
-  case "$v" in
-  '{'*'}') ;;
-  *) echo "reading $n: '$v'" >>/tmp/wrong ;;
-  esac
-  n=$((n + 1))
-  [ $((n % 500)) -ne 0 ] || echo "$n" >/tmp/count
-done
-"#;
-
 pub async fn files_outlive_agent_mounter_and_server(shop: &Shop) {
-    let mut reader = shop.pod("reader", "orders-db", "orders-db", on_node(shop, 2, json!({})));
-    let container = &mut reader["spec"]["containers"][0];
-    container["command"] = json!(["sh", "-c", READER, VALUE]);
-    container["resources"] = json!({"limits": {"cpu": "200m"}});
+    let reader =
+        reading::reads(shop.pod("reader", "orders-db", "orders-db", on_node(shop, 2, json!({}))), VALUE);
     let elsewhere = shop.pod("elsewhere", "orders-db", "orders-db", on_node(shop, 1, json!({})));
     shop.apply(&[reader, elsewhere]).await.unwrap();
     shop.running("reader").await.unwrap();
@@ -76,12 +58,8 @@ pub async fn files_outlive_agent_mounter_and_server(shop: &Shop) {
 }
 
 async fn missed_nothing(shop: &Shop) {
-    let output = shop.cluster.exec(NAMESPACE, "reader", None, &["cat", "/tmp/wrong"]).await.unwrap();
-    assert!(!output.success && output.stderr.contains("No such file"), "the reader saw {}", output.stdout);
-    let counted =
-        async || shop.file("reader", "/tmp/count").await.ok().filter(|count| !count.trim().is_empty());
-    let count = shop.cluster.wait_for("the reader to have read", PATIENCE, counted).await.unwrap();
-    println!("the reader has read {} times, each time a whole value", count.trim());
+    let count = reading::missed_nothing(shop, "reader").await.unwrap();
+    println!("the reader has read {count} times, each time a whole value");
 }
 
 /// SIGKILL for the process of one of the two containers, from the node.

@@ -402,3 +402,29 @@ async fn two_that_ask_at_once_never_lead_at_once() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_question_that_many_ask_at_once_is_asked_once() -> Result<()> {
+    let (cluster, client) = shop().await?;
+    let rights = AccessReviews::new(client.clone(), SystemClock::shared());
+    let who = Principal::ServiceAccount {
+        account: tidelock::access::ServiceAccount { namespace: "shop".into(), name: "orders-api".into() },
+        uid: "uid-1".into(),
+        groups: vec!["system:authenticated".into()],
+        extra: BTreeMap::new(),
+        pod: None,
+    };
+    let asked = async || -> Result<usize> {
+        let page = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
+        let of_reviews = |line: &&str| line.contains("resource=\"subjectaccessreviews\"");
+        let rows =
+            page.lines().filter(|line| line.starts_with("apiserver_request_total{")).filter(of_reviews);
+        Ok(rows.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum())
+    };
+    let (before, name) = (asked().await?, Name::parse("shop/orders-db")?);
+    let questions = (0..50).map(|_| rights.ask(&who, Operation::Project, &name));
+    let answers = futures::future::join_all(questions).await;
+    assert!(answers.iter().all(|answer| *answer == RbacAnswer::Denied), "{answers:?}");
+    assert_eq!(asked().await? - before, 1);
+    cluster.check()
+}

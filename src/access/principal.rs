@@ -63,6 +63,16 @@ impl Principal {
         }
     }
 
+    /// As it is known without a token: whatever a token says of one pod is left out, and all pods of the account are
+    /// alike to whoever is asked.
+    pub fn without_extra(&self) -> Self {
+        let mut alike = self.clone();
+        if let Self::ServiceAccount { extra, .. } = &mut alike {
+            extra.clear();
+        }
+        alike
+    }
+
     pub fn pod(&self) -> Option<&PodIdentity> {
         match self {
             Self::ServiceAccount { pod, .. } => pod.as_ref(),

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, WeakShared};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
@@ -29,7 +31,12 @@ pub struct AccessReviews {
     pods: PodReader,
     clock: Arc<dyn Clock>,
     answers: Mutex<HashMap<Question, (RbacAnswer, Instant)>>,
+    /// Questions on their way: whoever has the same one meanwhile waits for the same answer.
+    asked: Mutex<HashMap<Question, WeakShared<Asked>>>,
 }
+
+/// An answer, and when the question was asked.
+type Asked = BoxFuture<'static, (RbacAnswer, Instant)>;
 
 /// All that the authorizer gets to see. Two questions that differ in anything are two questions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,7 +53,7 @@ struct Question {
 impl AccessReviews {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         let pods = PodReader::new(client.clone());
-        Self { reviews: Api::all(client), pods, clock, answers: Mutex::default() }
+        Self { reviews: Api::all(client), pods, clock, answers: Mutex::default(), asked: Mutex::default() }
     }
 
     fn remembered(&self, question: &Question) -> Option<RbacAnswer> {
@@ -54,6 +61,35 @@ impl AccessReviews {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (answer, asked_at) = answers.get(question)?;
         stands(*asked_at, now).then(|| answer.clone())
+    }
+
+    /// Asks, or waits with those who have asked the same and have no answer yet.
+    async fn asked_once(&self, question: &Question) -> (RbacAnswer, Instant) {
+        let asked = {
+            let mut on_their_way = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that are answered, or that nobody waits for any more, are over.
+            on_their_way.retain(|_, asked| asked.upgrade().is_some_and(|asked| asked.peek().is_none()));
+            match on_their_way.get(question).and_then(WeakShared::upgrade) {
+                Some(asked) => asked,
+                None => {
+                    let asked = self.review(question).boxed().shared();
+                    on_their_way.extend(asked.downgrade().map(|weak| (question.clone(), weak)));
+                    asked
+                }
+            }
+        };
+        asked.await
+    }
+
+    fn review(&self, question: &Question) -> impl Future<Output = (RbacAnswer, Instant)> + Send + 'static {
+        let (reviews, review, asked_at) = (self.reviews.clone(), question.review(), self.clock.monotonic());
+        async move {
+            let answer = match within(reviews.create(&PostParams::default(), &review)).await {
+                Ok(review) => answer(review.status),
+                Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
+            };
+            (answer, asked_at)
+        }
     }
 
     fn remember(&self, question: Question, answer: &RbacAnswer, asked_at: Instant) {
@@ -99,15 +135,9 @@ impl AccessReviews {
         if let Some(answer) = self.remembered(&question) {
             return answer;
         }
-        let asked_at = self.clock.monotonic();
-        match within(self.reviews.create(&PostParams::default(), &question.review())).await {
-            Ok(review) => {
-                let answer = answer(review.status);
-                self.remember(question, &answer, asked_at);
-                answer
-            }
-            Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
-        }
+        let (answer, asked_at) = self.asked_once(&question).await;
+        self.remember(question, &answer, asked_at);
+        answer
     }
 }
 

@@ -50,19 +50,40 @@ impl Keeper {
         stages: &[Stage],
     ) -> Result<Result<Authorized, Denied>, KeeperError> {
         let rbac = self.ask(act, &record.name).await;
-        let grants: Vec<Grant<'_>> = record.grants.iter().map(grant).collect();
-        let request = request(act, &record.name, stages);
-        let names = self.settings.names;
-        let decided = access::decide(request, &record.arn, &rbac, &grants, None, names);
+        let decided = self.decided(act, record, stages, &rbac);
         if decided.is_ok() || act.operation == Operation::Project {
             return Ok(decided);
         }
         // Whether the caller is a rotation's pod costs a look at the cluster, so it is asked last.
         let rotation = self.rotation_right(act.by, record).await?;
         Ok(match rotation {
-            Some(right) => access::decide(request, &record.arn, &rbac, &grants, Some(&right), names),
+            Some(right) => self.weighed(act, record, stages, &rbac, Some(&right)),
             None => decided,
         })
+    }
+
+    /// The decision on an answer of the cluster that is there already, without the right of a rotation.
+    pub(super) fn decided(
+        &self,
+        act: Act<'_>,
+        record: &SecretRecord,
+        stages: &[Stage],
+        rbac: &RbacAnswer,
+    ) -> Result<Authorized, Denied> {
+        self.weighed(act, record, stages, rbac, None)
+    }
+
+    fn weighed(
+        &self,
+        act: Act<'_>,
+        record: &SecretRecord,
+        stages: &[Stage],
+        rbac: &RbacAnswer,
+        rotation: Option<&RotationRight>,
+    ) -> Result<Authorized, Denied> {
+        let grants: Vec<Grant<'_>> = record.grants.iter().map(grant).collect();
+        let request = request(act, &record.name, stages);
+        access::decide(request, &record.arn, rbac, &grants, rotation, self.settings.names)
     }
 
     /// What a caller is told of a name that nobody has.
@@ -75,7 +96,7 @@ impl Keeper {
         }
     }
 
-    async fn ask(&self, act: Act<'_>, name: &Name) -> RbacAnswer {
+    pub(super) async fn ask(&self, act: Act<'_>, name: &Name) -> RbacAnswer {
         match act.by {
             // The cluster knows neither the server's own acts nor a laptop: `access` says what they may be.
             Principal::Controller | Principal::Local => RbacAnswer::Denied,

@@ -20,6 +20,16 @@ pub struct Consumers {
     pub by_version: BTreeMap<VersionId, usize>,
 }
 
+/// A node's word that the files of a mount hold a version now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub mount_id: String,
+    pub arn: Arn,
+    pub version: VersionId,
+    /// When the word came, whenever it is written down.
+    pub came_at: Instant,
+}
+
 /// How long a node may be silent before nobody knows any more what its pods hold.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -88,7 +98,7 @@ impl Keeper {
         }
         let mut memory = self.memory();
         memory.nodes.known.remove(node);
-        memory.mounts.retain(|_, mount| mount.node != node);
+        memory.mounts.remove_node(node);
         Ok(())
     }
 
@@ -125,31 +135,37 @@ impl Keeper {
         Ok(self.ports.store.mounts_on_node(node).await?)
     }
 
-    /// The node's word that a mount's files now hold a version. A receipt for a mount that is gone says nothing.
-    pub async fn receipt(
-        &self,
-        node: &str,
-        mount_id: &str,
-        arn: &Arn,
-        version: &VersionId,
-    ) -> Result<(), KeeperError> {
-        let Some(mount) = self.mount_of(node, mount_id).await? else { return Ok(()) };
-        let Some(secret) = self.ports.store.secret(arn).await? else { return Ok(()) };
-        let is_current = secret.stages.get(&Stage::current()) == Some(version);
-        if mount.holds.as_ref() != Some(version) || mount.arn != *arn {
-            let changed_hands = mount.arn == *arn && mount.holds.is_some();
-            let audit = self.of_mount(&mount, "receipt", Some(version));
-            let (holds, holds_since) = (Some(version.clone()), Some(self.now()));
-            let held = MountRecord { arn: arn.clone(), holds, holds_since, ..mount };
-            self.commit(vec![Change::PutMount(held)], vec![audit]).await?;
-            measure::received();
-            if changed_hands {
-                self.measure_receipt(arn, version);
+    /// The node's word that files of its mounts now hold a version: of each mount at most one. All are one write. A
+    /// receipt for a mount that is gone says nothing.
+    pub async fn receipts(&self, node: &str, receipts: &[Receipt]) -> Result<(), KeeperError> {
+        let (mut changes, mut audit, mut moved, mut stale) =
+            (Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut measured = Vec::new();
+        for receipt in receipts {
+            let Receipt { mount_id, arn, version, .. } = receipt;
+            let Some(mount) = self.mount_of(node, mount_id).await? else { continue };
+            let Some(secret) = self.ports.store.secret(arn).await? else { continue };
+            if mount.holds.as_ref() != Some(version) || mount.arn != *arn {
+                let changed_hands = mount.arn == *arn && mount.holds.is_some();
+                measured.extend(changed_hands.then_some(receipt));
+                audit.push(self.of_mount(&mount, "receipt", Some(version)));
+                let (holds, holds_since) = (Some(version.clone()), Some(self.now()));
+                changes.push(Change::PutMount(MountRecord { arn: arn.clone(), holds, holds_since, ..mount }));
+                moved.insert(arn);
             }
-            self.tell(arn, What::Consumers);
+            // It may have been placed while another version became current: then it is given that one once more.
+            if secret.stages.get(&Stage::current()) != Some(version) {
+                stale.insert((mount_id, arn));
+            }
         }
-        // It may have been placed while another version became current: then it is given that one once more.
-        if !is_current {
+        if !changes.is_empty() {
+            let written = audit.len() as u64;
+            self.commit(changes, audit).await?;
+            measure::received(written);
+        }
+        measured.into_iter().for_each(|receipt| self.measure_receipt(node, receipt));
+        moved.into_iter().for_each(|arn| self.tell(arn, What::Consumers));
+        for (mount_id, arn) in stale {
             self.forget_placed(mount_id);
             self.tell(arn, What::Value);
         }

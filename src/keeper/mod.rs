@@ -13,10 +13,12 @@ mod describe;
 mod error;
 mod files;
 mod list;
+mod live;
 mod measure;
 mod policy;
 mod project;
 mod put;
+mod refresh;
 mod refusals;
 mod rotate;
 mod sealing;
@@ -29,7 +31,7 @@ mod update;
 mod value;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -38,7 +40,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 pub use configure::Configure;
-pub use consumers::Consumers;
+pub use consumers::{Consumers, Receipt};
 pub use create::{Create, Created};
 pub use delete::{DeletionMode, Restoration, Restored, Scheduled};
 pub use describe::Description;
@@ -46,8 +48,9 @@ pub use error::{KeeperError, SealingError};
 pub use files::Payload;
 pub use list::{Listed, Listing, Mark, SortBy};
 pub use policy::{NoPolicy, PolicyAct};
-pub use project::{Held, MountRequest, Projected, Refreshed};
+pub use project::{Held, MountRequest, Projected};
 pub use put::Put;
+pub use refresh::Refreshed;
 pub use rotate::{AttemptFailure, Hindrance, RotationView, trigger};
 pub use session::{IssuedSession, Session};
 pub use stage::Moved;
@@ -164,7 +167,9 @@ struct Memory {
     by_resource: BTreeMap<(String, String), Arn>,
     /// When each secret's current version became current, to measure how long its files took.
     promoted: BTreeMap<Arn, (VersionId, Instant)>,
-    mounts: project::LiveMounts,
+    mounts: live::LiveMounts,
+    /// Nodes that metrics tell apart.
+    measured: BTreeSet<String>,
     nodes: consumers::Nodes,
 }
 
@@ -189,7 +194,13 @@ impl Keeper {
             by_resource
                 .extend(page.iter().filter_map(|record| Some((resource(record)?, record.arn.clone()))));
         }
-        let memory = Memory { by_resource, promoted: BTreeMap::new(), mounts: BTreeMap::new(), nodes };
+        let memory = Memory {
+            by_resource,
+            promoted: BTreeMap::new(),
+            mounts: live::LiveMounts::default(),
+            measured: BTreeSet::new(),
+            nodes,
+        };
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let memory = Arc::new(Mutex::new(memory));
         Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals: Mutex::default() })

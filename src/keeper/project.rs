@@ -1,16 +1,17 @@
-//! Project: the files of a secret for a pod, at its first mount, after a restart, and whenever something changes.
-//! Must not trust volume attributes, nor withdraw anything because a question could not be asked.
+//! Project: the files of a secret for a pod, at its first mount and after a restart.
+//! Must not trust volume attributes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::authorise::Act;
 use super::files::Selection;
-use super::measure::{self, counted};
-use super::{Keeper, KeeperError, Payload, What};
-use crate::access::{Authorized, Denied, Operation, Principal, ServiceAccount};
+use super::live::{LiveMount, Placed};
+use super::measure::counted;
+use super::refresh::Payloads;
+use super::{Keeper, KeeperError, Payload, Refreshed, What};
+use crate::access::{Authorized, Denied, Operation, Principal, RbacAnswer, ServiceAccount};
 use crate::failpoint;
-use crate::inject::Attributes;
 use crate::secret::{Arn, Name, SecretId, Stage, VersionId};
 use crate::store::{Change, MountRecord, SecretRecord};
 
@@ -41,42 +42,17 @@ pub struct Projected {
     pub payload: Arc<Payload>,
 }
 
-/// What is to be done with the files of a mount that is complete.
-pub enum Refreshed {
-    /// The files are right as they are, or nobody could be asked.
-    Keep,
-    Place(Projected),
-    /// The right is gone, or the secret is: the reason word, and a sentence for people.
-    Withdraw {
-        reason: &'static str,
-        message: String,
-    },
+/// The secret, and whether the pod may have it.
+pub(super) type Projectable = (SecretRecord, Result<Authorized, Denied>);
+
+/// Whom the cluster is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// The pod, with all that its token said: each pod is a question of its own.
+    ByPod,
+    /// Its ServiceAccount, as after a restart: one question for all of its pods.
+    ByAccount,
 }
-
-/// Mounts that a stream has told of, by mount id. The store knows them too, but not what a token said of the pod.
-pub(super) type LiveMounts = BTreeMap<String, LiveMount>;
-
-#[derive(Clone)]
-pub(super) struct LiveMount {
-    pub(super) node: String,
-    pod: Principal,
-    request: MountRequest,
-    wanted: Attributes,
-    /// What was last given to it; `None` before that, and after it was withdrawn.
-    placed: Option<Placed>,
-}
-
-#[derive(Clone)]
-struct Placed {
-    arn: Arn,
-    version: VersionId,
-    /// `None` after a restart, when only the names of the files are known.
-    payload_id: Option<String>,
-    file_names: BTreeSet<String>,
-}
-
-/// The payloads of one refresh, so that mounts which ask for the same share one.
-type Payloads = BTreeMap<String, Arc<Payload>>;
 
 const WITHDRAW: &str = "withdraw";
 
@@ -91,7 +67,7 @@ impl Keeper {
         let mount = LiveMount::new(pod, node, request)?;
         let id = mount.request.mount_id.clone();
         // Known before anything is read: a change from now on reaches this mount as well.
-        let before = self.memory().mounts.insert(id.clone(), mount.clone());
+        let before = self.memory().mounts.insert(mount.clone());
         match counted(Operation::Project, self.attach_known(&mount).await) {
             Ok(projected) => {
                 // The volume may have been given up meanwhile: then its record must not outlive it.
@@ -104,7 +80,7 @@ impl Keeper {
                 let mut memory = self.memory();
                 // One that had its files before is watched as before.
                 match before.filter(|before| before.placed.is_some()) {
-                    Some(before) => memory.mounts.insert(id, before),
+                    Some(before) => memory.mounts.insert(before),
                     None => memory.mounts.remove(&id),
                 };
                 Err(error)
@@ -113,7 +89,7 @@ impl Keeper {
     }
 
     async fn attach_known(&self, mount: &LiveMount) -> Result<Projected, KeeperError> {
-        let (record, decided) = self.projectable(mount).await?;
+        let (record, decided) = self.projectable(mount, Asking::ByPod).await?;
         let authorized = match decided {
             Ok(authorized) => authorized,
             Err(denied) => {
@@ -151,110 +127,21 @@ impl Keeper {
         held: Option<Held>,
     ) -> Result<Refreshed, KeeperError> {
         let mut mount = LiveMount::new(pod, node, request)?;
-        let id = mount.request.mount_id.clone();
         mount.placed = held.map(Placed::from);
-        self.memory().mounts.insert(id.clone(), mount.clone());
+        self.memory().mounts.insert(mount.clone());
         if let Some(placed) = &mount.placed {
             self.note_held(&mount, placed).await?;
         }
-        Ok(self.refresh_one(&id, mount, &mut Payloads::new()).await)
-    }
-
-    /// What the mounts of one node have to do because a secret changed.
-    pub async fn refresh(&self, node: &str, arn: &Arn) -> Vec<(String, Refreshed)> {
-        self.refresh_where(node, |memory_arn, placed| memory_arn == Some(arn) || placed == Some(arn)).await
-    }
-
-    /// The same for every mount of a node: RBAC tells nobody when it changes, so it is asked again and again.
-    pub async fn refresh_node(&self, node: &str) -> Vec<(String, Refreshed)> {
-        self.refresh_where(node, |_, _| true).await
-    }
-
-    async fn refresh_where(
-        &self,
-        node: &str,
-        concerns: impl Fn(Option<&Arn>, Option<&Arn>) -> bool,
-    ) -> Vec<(String, Refreshed)> {
-        let mounts: Vec<(String, LiveMount)> = {
-            let memory = self.memory();
-            let concerned = memory.mounts.iter().filter(|(_, mount)| {
-                let wanted = memory.by_resource.get(&mount.resource());
-                mount.node == node && concerns(wanted, mount.placed.as_ref().map(|placed| &placed.arn))
-            });
-            concerned.map(|(id, mount)| (id.clone(), mount.clone())).collect()
-        };
-        let mut payloads = Payloads::new();
-        let mut refreshed = Vec::with_capacity(mounts.len());
-        for (id, mount) in mounts {
-            let what = self.refresh_one(&id, mount, &mut payloads).await;
-            refreshed.push((id, what));
-        }
-        refreshed
-    }
-
-    async fn refresh_one(&self, id: &str, mount: LiveMount, payloads: &mut Payloads) -> Refreshed {
-        let (reason, message) = match self.due(&mount, payloads).await {
-            Ok(None) => return Refreshed::Keep,
-            Ok(Some(projected)) => {
-                self.set_placed(id, Some(Placed::from(&projected)));
-                return Refreshed::Place(projected);
-            }
-            Err(KeeperError::Denied(Denied::No(message))) => ("AccessDenied", message),
-            Err(error @ KeeperError::NoSuchResource { .. }) => ("SecretRemoved", error.to_string()),
-            Err(error) => {
-                tracing::warn!(reason = error.reason(), mount_id = id, "a mount could not be refreshed");
-                return Refreshed::Keep;
-            }
-        };
-        let Some(placed) = &mount.placed else { return Refreshed::Keep };
-        if let Err(error) = self.note_withdrawn(&mount, &placed.arn, reason).await {
-            tracing::error!(reason = error.reason(), mount_id = id, "a withdrawal could not be written down");
-        }
-        self.set_placed(id, None);
-        measure::withdrawn(reason);
-        Refreshed::Withdraw { reason, message }
-    }
-
-    /// What a mount should hold and does not; `None` when it holds that.
-    async fn due(
-        &self,
-        mount: &LiveMount,
-        payloads: &mut Payloads,
-    ) -> Result<Option<Projected>, KeeperError> {
-        let (record, decided) = self.projectable(mount).await?;
-        let authorized = decided?;
-        if mount.placed.is_none() && record.deletion.is_some() {
-            return Ok(None);
-        }
-        let selection = Selection::of(authorized.keys(), &mount.wanted.keys);
-        if selection.is_nothing() {
-            selection.check_complete(&mount.wanted.keys)?;
-        }
-        let version = current(&record)?;
-        let id = selection.payload_id(&record.arn, &version);
-        let placed = mount.placed.as_ref();
-        if placed.is_some_and(|placed| placed.payload_id.as_ref() == Some(&id)) {
-            return Ok(None);
-        }
-        let payload = match payloads.get(&id) {
-            Some(payload) => payload.clone(),
-            None => self.payload(&authorized, &record.arn, &version, &selection).await?,
-        };
-        payloads.insert(id, payload.clone());
-        let projected = Projected { arn: record.arn, version, payload };
-        // After a restart: the same version under the same names is the same files.
-        if placed.is_some_and(|placed| placed.payload_id.is_none() && placed.holds(&projected)) {
-            self.set_placed(&mount.request.mount_id, Some(Placed::from(&projected)));
-            return Ok(None);
-        }
-        Ok(Some(projected))
+        let right = self.projectable(&mount, Asking::ByPod).await;
+        Ok(self.refresh_one(mount, right, &mut Payloads::new()).await)
     }
 
     /// The secret that the mount's resource stands for now, and whether the pod may have it.
-    async fn projectable(
+    pub(super) async fn projectable(
         &self,
         mount: &LiveMount,
-    ) -> Result<(SecretRecord, Result<Authorized, Denied>), KeeperError> {
+        asking: Asking,
+    ) -> Result<Projectable, KeeperError> {
         let (namespace, name) = mount.resource();
         let act = |id| Act { by: &mount.pod, operation: Operation::Project, id, version: None };
         let record = match self.secret_of_resource(&namespace, &name) {
@@ -272,11 +159,31 @@ impl Keeper {
             return Err(KeeperError::NoSuchResource { namespace, name });
         };
         let id = SecretId::Name(record.name.clone());
-        let decided = self.right(act(&id), &record, &[Stage::current()]).await?;
+        let rbac = self.answer_about(mount, act(&id), &record.name, asking).await;
+        let decided = self.decided(act(&id), &record, &[Stage::current()], &rbac);
         Ok((record, decided))
     }
 
-    async fn payload(
+    /// What the cluster says about the pod. Asked by account it is asked about the pod all the same when the answer is
+    /// not what it last was about the pod: an authorizer may look at more than the account, or a right has changed.
+    async fn answer_about(&self, mount: &LiveMount, act: Act<'_>, name: &Name, asking: Asking) -> RbacAnswer {
+        let last = mount.answered.as_ref().filter(|(of, _)| of == name).map(|(_, answer)| answer);
+        if asking == Asking::ByAccount
+            && let Some(last) = last
+        {
+            let answer = self.ask(Act { by: &mount.pod.without_extra(), ..act }, name).await;
+            if answer == *last {
+                return answer;
+            }
+        }
+        let answer = self.ask(act, name).await;
+        if !matches!(answer, RbacAnswer::Unknown(_)) {
+            self.memory().mounts.set_answered(&mount.request.mount_id, (name.clone(), answer.clone()));
+        }
+        answer
+    }
+
+    pub(super) async fn payload(
         &self,
         authorized: &Authorized,
         arn: &Arn,
@@ -292,10 +199,8 @@ impl Keeper {
     }
 
     /// Says whether the mount is still known.
-    fn set_placed(&self, id: &str, placed: Option<Placed>) -> bool {
-        let mut memory = self.memory();
-        let mount = memory.mounts.get_mut(id);
-        mount.map(|mount| mount.placed = placed).is_some()
+    pub(super) fn set_placed(&self, id: &str, placed: Option<Placed>) -> bool {
+        self.memory().mounts.set_placed(id, placed)
     }
 
     /// The store may have missed the last receipt, or the mount itself.
@@ -314,7 +219,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn note_withdrawn(
+    pub(super) async fn note_withdrawn(
         &self,
         mount: &LiveMount,
         arn: &Arn,
@@ -355,46 +260,7 @@ impl Keeper {
     }
 }
 
-impl LiveMount {
-    fn new(pod: &Principal, node: &str, request: MountRequest) -> Result<Self, KeeperError> {
-        let pairs = request.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let wanted =
-            Attributes::parse(pairs).map_err(|error| KeeperError::InvalidParameter(error.to_string()))?;
-        Ok(Self { node: node.to_owned(), pod: pod.clone(), request, wanted, placed: None })
-    }
-
-    /// Namespace and name of the custom resource that the mount asks for.
-    fn resource(&self) -> (String, String) {
-        let secret = &self.wanted.secret;
-        (secret.namespace_or(&self.request.pod_namespace).to_owned(), secret.name().to_owned())
-    }
-}
-
-impl Placed {
-    fn holds(&self, projected: &Projected) -> bool {
-        let names = projected.payload.files.iter().map(|(name, _)| name);
-        self.arn == projected.arn && self.version == projected.version && self.file_names.iter().eq(names)
-    }
-}
-
-impl From<&Projected> for Placed {
-    fn from(projected: &Projected) -> Self {
-        Self {
-            arn: projected.arn.clone(),
-            version: projected.version.clone(),
-            payload_id: Some(projected.payload.id.clone()),
-            file_names: projected.payload.files.iter().map(|(name, _)| name.clone()).collect(),
-        }
-    }
-}
-
-impl From<Held> for Placed {
-    fn from(held: Held) -> Self {
-        Self { arn: held.arn, version: held.version, payload_id: None, file_names: held.file_names }
-    }
-}
-
-fn current(record: &SecretRecord) -> Result<VersionId, KeeperError> {
+pub(super) fn current(record: &SecretRecord) -> Result<VersionId, KeeperError> {
     let current = record.stages.get(&Stage::current());
     current.cloned().ok_or_else(|| KeeperError::NoValueForStage(Stage::current()))
 }

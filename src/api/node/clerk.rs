@@ -8,17 +8,19 @@ use tokio::sync::mpsc;
 
 use super::refusal::Refusal;
 use crate::access::Principal;
-use crate::keeper::{Held, Keeper, KeeperError, MountRequest, Projected, Refreshed};
+use crate::keeper::{Held, Keeper, KeeperError, MountRequest, Projected, Receipt, Refreshed};
 use crate::secret::{Arn, VersionId};
 use crate::wire::node::Mount;
 
 /// Questions that wait; a stream that asks more is read no further until there is room.
 const QUESTIONS_MAX: usize = 1024;
+/// Receipts of one write: pods of a node that get a new version tell of it almost at once.
+const RECEIPTS_MAX: usize = 128;
 
 pub(super) enum Question {
     Attach { request_id: u64, mount: Mount, pod: Principal },
     Resume { mount: Mount, pod: Principal },
-    Receipt { mount_id: String, arn: Arn, version: VersionId },
+    Receipt(Receipt),
     Detach { mount_id: String },
     Refresh(BTreeSet<Arn>),
     RefreshAll,
@@ -38,14 +40,60 @@ pub(super) fn start(
 ) -> (mpsc::Sender<Question>, impl Future<Output = ()> + Send) {
     let (questions, mut waiting) = mpsc::channel(QUESTIONS_MAX);
     let work = async move {
-        while let Some(question) = waiting.recv().await {
-            let Some(answer) = ask(&keeper, &node, question).await else { continue };
-            if answers.send(answer).is_err() {
+        let mut put_off = None;
+        while let Some(question) = next(&mut put_off, &mut waiting).await {
+            let answer = match question {
+                Question::Receipt(first) => {
+                    let receipts;
+                    (receipts, put_off) = with_those_that_wait(first, &mut waiting);
+                    write_down(&keeper, &node, &receipts).await;
+                    continue;
+                }
+                question => ask(&keeper, &node, question).await,
+            };
+            if answer.is_some_and(|answer| answers.send(answer).is_err()) {
                 return;
             }
         }
     };
     (questions, work)
+}
+
+async fn next(put_off: &mut Option<Question>, waiting: &mut mpsc::Receiver<Question>) -> Option<Question> {
+    match put_off.take() {
+        Some(question) => Some(question),
+        None => waiting.recv().await,
+    }
+}
+
+/// The receipts that wait behind the first one, each of another mount, to be written together; and the question that
+/// ended their row.
+fn with_those_that_wait(
+    first: Receipt,
+    waiting: &mut mpsc::Receiver<Question>,
+) -> (Vec<Receipt>, Option<Question>) {
+    let mut mounts = BTreeSet::from([first.mount_id.clone()]);
+    let mut receipts = vec![first];
+    while receipts.len() < RECEIPTS_MAX {
+        match waiting.try_recv() {
+            Ok(Question::Receipt(next)) if mounts.insert(next.mount_id.clone()) => receipts.push(next),
+            Ok(other) => return (receipts, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (receipts, None)
+}
+
+/// All in one write, or each in its own: one that cannot be written costs no other.
+async fn write_down(keeper: &Keeper, node: &str, receipts: &[Receipt]) {
+    if receipts.len() > 1 && keeper.receipts(node, receipts).await.is_ok() {
+        return;
+    }
+    for receipt in receipts {
+        if let Err(error) = keeper.receipts(node, std::slice::from_ref(receipt)).await {
+            unwritten("a receipt", node, &receipt.mount_id, &error);
+        }
+    }
 }
 
 async fn ask(keeper: &Keeper, node: &str, question: Question) -> Option<Answer> {
@@ -59,13 +107,15 @@ async fn ask(keeper: &Keeper, node: &str, question: Question) -> Option<Answer> 
             let outcome = keeper.resume(&pod, node, request(&mount), held(&mount)).await;
             Some(Answer::Resumed { mount, outcome })
         }
-        Question::Receipt { mount_id, arn, version } => {
-            let outcome = keeper.receipt(node, &mount_id, &arn, &version).await;
-            unwritten("a receipt", node, &mount_id, outcome)
+        Question::Receipt(receipt) => {
+            write_down(keeper, node, &[receipt]).await;
+            None
         }
         Question::Detach { mount_id } => {
-            let outcome = keeper.detach(node, &mount_id).await;
-            unwritten("the end of a mount", node, &mount_id, outcome)
+            if let Err(error) = keeper.detach(node, &mount_id).await {
+                unwritten("the end of a mount", node, &mount_id, &error);
+            }
+            None
         }
         Question::Refresh(arns) => {
             let mut refreshed = Vec::new();
@@ -79,11 +129,8 @@ async fn ask(keeper: &Keeper, node: &str, question: Question) -> Option<Answer> 
 }
 
 /// What could not be written is told again by the next Hello of the node.
-fn unwritten(what: &str, node: &str, mount_id: &str, outcome: Result<(), KeeperError>) -> Option<Answer> {
-    if let Err(error) = outcome {
-        tracing::error!(reason = error.reason(), %error, node, mount_id, what, "could not be written down");
-    }
-    None
+fn unwritten(what: &str, node: &str, mount_id: &str, error: &KeeperError) {
+    tracing::error!(reason = error.reason(), %error, node, mount_id, what, "could not be written down");
 }
 
 fn request(mount: &Mount) -> MountRequest {

@@ -26,7 +26,7 @@ use super::payloads::Payloads;
 use super::pending::Waiting;
 use super::refusal::Refusal;
 use crate::access::Principal;
-use crate::keeper::{Changed, What};
+use crate::keeper::{self, Changed, What};
 use crate::secret::{Arn, VersionId};
 use crate::wire::node::from_node::Message;
 use crate::wire::node::refused::Reason;
@@ -251,8 +251,8 @@ impl Session {
         let version = VersionId::parse(&receipt.version_id).ok();
         match (arn, version) {
             (Some(arn), Some(version)) if self.live.contains_key(&receipt.mount_id) => {
-                let mount_id = receipt.mount_id.clone();
-                self.ask(Question::Receipt { mount_id, arn, version }).await
+                let (mount_id, came_at) = (receipt.mount_id.clone(), self.now());
+                self.ask(Question::Receipt(keeper::Receipt { mount_id, arn, version, came_at })).await
             }
             _ => {
                 tracing::debug!(mount_id = receipt.mount_id, "a receipt for nothing that was placed");

@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, applier};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ use super::guard::Guard;
 use crate::clock::Clock;
 use crate::cluster::EventSender;
 use crate::crd::{ManagedSecret, Readable};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, What};
 use crate::secret::{Arn, Randomness};
 
 pub use status::FIELD_MANAGER;
@@ -39,7 +40,7 @@ pub use vanished::Place;
 /// Objects that wait to be looked at; beyond them the watch waits.
 const QUEUE_MAX: usize = 4096;
 /// Objects looked at together.
-const AT_ONCE: u16 = 16;
+const AT_ONCE: u16 = 32;
 
 pub struct Settings {
     /// The namespace and the stem of the names of this installation's own objects.
@@ -86,10 +87,11 @@ pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
 
     let watched = watch(api, writer, queue.clone(), Arc::clone(&look_again));
     let told = follow(Arc::clone(&context), changes, store.clone(), queue);
-    let swept = sweep::run(Arc::clone(&context), look_again, stop.clone());
+    let swept = sweep::run(Arc::clone(&context), store.clone(), look_again, stop.clone());
     let reconciled = applier(
         |object, context: Arc<Context>| Box::pin(reconcile::reconcile(object, context)),
         |_, error, _| {
+            counted("failed");
             tracing::warn!(%error, "a ManagedSecret could not be looked at");
             Action::requeue(Duration::from_secs(5))
         },
@@ -108,6 +110,21 @@ pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
     }
 }
 
+/// Counts a look at one object by how it ended.
+fn counted(outcome: &'static str) {
+    metrics::counter!("tidelock_reconciles_total", "kind" => "ManagedSecret", "outcome" => outcome)
+        .increment(1);
+}
+
+/// What nobody here reads of an object, and what is most of it in memory: who wrote which field, and the copy of itself
+/// that `kubectl apply` leaves in it.
+fn leave_out_unread(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
 /// Keeps the local copy of all ManagedSecrets, and queues what changed.
 async fn watch(
     api: Api<Readable<ManagedSecret>>,
@@ -115,7 +132,10 @@ async fn watch(
     queue: mpsc::Sender<ObjectRef<Readable<ManagedSecret>>>,
     look_again: Arc<Notify>,
 ) {
-    let events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+    let events = kube::runtime::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|read| leave_out_unread(read.object.meta_mut()))
+        .reflect(writer);
     let mut events = std::pin::pin!(events);
     loop {
         match events.try_next().await {
@@ -142,6 +162,8 @@ async fn follow(
 ) {
     loop {
         let changed: Vec<_> = match changes.recv().await {
+            // Whoever made it for its resource is looking at that one already.
+            Ok(changed) if changed.what == What::Created => Vec::new(),
             Ok(changed) => resource_of(&context, &changed.arn).await.into_iter().collect(),
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 store.state().iter().map(|object| ObjectRef::from_obj(object.as_ref())).collect()

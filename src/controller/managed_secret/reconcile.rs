@@ -25,7 +25,8 @@ use crate::secret::{Origin, SecretId, VersionId};
 const STEPS_MAX: usize = 4;
 /// What can change without an event: a source Secret, a policy, a namespace.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-const LOOK_NOW_AND_THEN: Duration = Duration::from_secs(300);
+/// Of what is settled every change is told: by the watch, or by the keeper.
+const LOOK_NOW_AND_THEN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -71,6 +72,7 @@ pub(super) async fn reconcile(
     let (seen, outcome) = settle(&read, &context).await?;
     let calm = if outcome.synced { LOOK_NOW_AND_THEN } else { LOOK_AGAIN };
     let wait = report(&read, &context, &seen, &outcome).await?;
+    super::counted("done");
     Ok(Action::requeue(wait.unwrap_or(calm)))
 }
 
@@ -238,7 +240,8 @@ fn too_soon(context: &Context, uid: &str) -> Option<Duration> {
     None
 }
 
-/// An event for each new reason, so that `kubectl describe` tells the story once.
+/// An event for each new reason, so that `kubectl describe` tells the story once; that it was made tells already that
+/// it is as wanted.
 fn announce(
     object: &ManagedSecret,
     context: &Context,
@@ -247,7 +250,8 @@ fn announce(
 ) {
     let conditions = before.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let said = conditions.iter().find(|condition| condition.type_ == SYNCED).map(|c| c.reason.as_str());
-    if said == Some(outcome.reason.word()) {
+    let told = said == Some(outcome.reason.word()) || (said.is_none() && outcome.reason == Reason::Applied);
+    if told {
         return;
     }
     let kind = if outcome.synced { EventKind::Normal } else { EventKind::Warning };

@@ -1,8 +1,11 @@
 //! Looks for secrets whose ManagedSecret is gone, and for those whose recovery window is over. Must not act on one
-//! listing, nor on an event: it reads everything twice, and lets `vanished` judge.
+//! listing, nor on an event, nor on the local copy: before anything goes it reads everything twice, and lets `vanished`
+//! judge. The local copy only says that there is nothing to ask about: while it has every resource, none is missed.
 
 mod approval;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +13,11 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
-use kube::{Api, CustomResourceExt, Resource, ResourceExt};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, CustomResourceExt, Resource};
+use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +26,7 @@ use super::vanished::{self, Kept, Listing, Place};
 use crate::access::Principal;
 use crate::cluster::EventKind;
 use crate::crd::reasons::Reason;
-use crate::crd::{ManagedSecret, condition};
+use crate::crd::{ManagedSecret, Readable, condition};
 use crate::failpoint;
 use crate::keeper::{DeletionMode, KeeperError};
 use crate::secret::{Arn, Name, Origin, SecretId};
@@ -33,7 +39,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 const ASKED_AGAIN: Duration = Duration::from_secs(10);
 /// Deletions within this time count as one.
 const AT_ONCE: SignedDuration = SignedDuration::from_mins(10);
-const PAGE: usize = 500;
+const PAGE: u32 = 500;
+/// Of so many looks one asks the cluster whatever the local copy says: a copy that is behind may show what is gone.
+const LOOKS_PER_LISTING: u32 = 10;
+
+/// What the watch has seen of all ManagedSecrets.
+type Local = Store<Readable<ManagedSecret>>;
 
 /// Knows where the secrets were made: recorded beside them, so that it is lost only with them.
 #[async_trait]
@@ -58,36 +69,56 @@ enum SweepError {
     Keeper(#[from] KeeperError),
 }
 
-pub(super) async fn run(context: Arc<Context>, look_again: Arc<Notify>, stop: CancellationToken) {
+pub(super) async fn run(
+    context: Arc<Context>,
+    local: Local,
+    look_again: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let mut wait = Duration::ZERO;
+    let mut looks_until_listing = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = look_again.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        wait = match sweep(&context).await {
-            Ok(true) => ASKED_AGAIN.min(context.settings.relist_every),
-            Ok(false) => context.settings.relist_every,
+        let relist_every = context.settings.relist_every;
+        let listing_is_due = looks_until_listing == 0;
+        (wait, looks_until_listing) = match sweep(&context, &local, listing_is_due).await {
+            Ok(Looked::Held) => (ASKED_AGAIN.min(relist_every), 0),
+            Ok(Looked::Listed) => (relist_every, LOOKS_PER_LISTING),
+            Ok(Looked::NothingMissing) => (relist_every, looks_until_listing - 1),
             Err(error) => {
                 tracing::warn!(%error, "secrets without a ManagedSecret could not be looked for");
-                TRY_AGAIN
+                (TRY_AGAIN, 0)
             }
         };
     }
 }
 
-/// Tells whether deletions wait for somebody's answer.
-async fn sweep(context: &Context) -> Result<bool, SweepError> {
+/// How a look ended.
+enum Looked {
+    /// The local copy has the resource of every secret: the cluster was not asked.
+    NothingMissing,
+    Listed,
+    /// Deletions wait for somebody's answer.
+    Held,
+}
+
+async fn sweep(context: &Context, local: &Local, listing_is_due: bool) -> Result<Looked, SweepError> {
     context.ports.keeper.purge_due().await?;
     // The secrets are read first: whoever made one had its resource at that time, and so both looks come after.
     let (kept, recent) = inventory(context).await?;
+    if !listing_is_due && kept.iter().all(|secret| is_in(local, secret)) {
+        return Ok(Looked::NothingMissing);
+    }
     let first = look(context).await?;
     let recorded = context.ports.anchor.recorded().await?;
     if kept.iter().all(|secret| first.resources.contains(&secret.key)) {
         approval::withdraw(context).await;
         settle(context, &recorded, &first.place).await?;
-        return Ok(false);
+        return Ok(Looked::Listed);
     }
     tokio::time::sleep(CONFIRM_AFTER).await;
     let second = look(context).await?;
@@ -107,7 +138,12 @@ async fn sweep(context: &Context) -> Result<bool, SweepError> {
             settle(context, &recorded, &second.place).await?;
         }
     }
-    Ok(verdict.held.is_some())
+    Ok(if verdict.held.is_some() { Looked::Held } else { Looked::Listed })
+}
+
+fn is_in(local: &Local, secret: &Kept) -> bool {
+    let (namespace, name) = &secret.key;
+    local.get(&ObjectRef::new(name).within(namespace)).is_some()
 }
 
 /// Nothing is missing unanswered: from here on this is the place where the secrets live.
@@ -125,7 +161,7 @@ async fn inventory(context: &Context) -> Result<(Vec<Kept>, Vec<Kept>), SweepErr
     let mut recent = Vec::new();
     let (mut kept, mut after, mut deleted, mut consumers) = (Vec::new(), None::<Name>, 0_u32, 0_usize);
     loop {
-        let page = context.ports.keeper.inventory(after.as_ref(), PAGE).await?;
+        let page = context.ports.keeper.inventory(after.as_ref(), PAGE as usize).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.name.clone());
         for record in &page {
@@ -157,31 +193,45 @@ async fn inventory(context: &Context) -> Result<(Vec<Kept>, Vec<Kept>), SweepErr
 /// One complete look at the cluster, not from a cache.
 async fn look(context: &Context) -> Result<Listing, SweepError> {
     let client = &context.ports.client;
-    let all = ListParams::default();
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition = definitions
         .get_metadata(ManagedSecret::crd_name())
         .await
         .map_err(unlisted("the CustomResourceDefinition"))?;
-    let resources = Api::<ManagedSecret>::all(client.clone())
-        .list_metadata(&all)
-        .await
-        .map_err(unlisted("ManagedSecrets"))?;
-    let namespaces =
-        Api::<Namespace>::all(client.clone()).list_metadata(&all).await.map_err(unlisted("namespaces"))?;
-    let namespaces: Vec<_> = namespaces.items;
-    let cluster = namespaces.iter().find(|namespace| namespace.name_any() == "kube-system");
-    let cluster_id = cluster.and_then(ResourceExt::uid).ok_or(SweepError::NoCluster)?;
-    let staying = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
-    Ok(Listing {
-        resources: resources
-            .items
-            .iter()
-            .filter_map(|resource| Some((resource.namespace()?, resource.name_any())))
-            .collect(),
-        namespaces: staying.filter_map(|namespace| Some((namespace.name_any(), namespace.uid()?))).collect(),
-        place: Place { cluster_id, crd_uid: definition.metadata.uid.unwrap_or_default() },
+    let mut resources = BTreeSet::new();
+    let all = Api::<ManagedSecret>::all(client.clone());
+    list(&all, "ManagedSecrets", |resource| resources.extend(resource.namespace.zip(resource.name))).await?;
+    let (mut namespaces, mut cluster_id) = (BTreeMap::new(), None);
+    let all = Api::<Namespace>::all(client.clone());
+    list(&all, "namespaces", |namespace| {
+        if namespace.name.as_deref() == Some("kube-system") {
+            cluster_id.clone_from(&namespace.uid);
+        }
+        if namespace.deletion_timestamp.is_none() {
+            namespaces.extend(namespace.name.zip(namespace.uid));
+        }
     })
+    .await?;
+    let cluster_id = cluster_id.ok_or(SweepError::NoCluster)?;
+    let place = Place { cluster_id, crd_uid: definition.metadata.uid.unwrap_or_default() };
+    Ok(Listing { resources, namespaces, place })
+}
+
+/// Lists all objects of a kind page by page: together the pages are the state of one moment, and only one of them is in
+/// memory. A listing that could not be ended is none.
+async fn list<K>(api: &Api<K>, what: &'static str, mut see: impl FnMut(ObjectMeta)) -> Result<(), SweepError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let listed = api.list_metadata(&page).await.map_err(unlisted(what))?;
+        listed.items.into_iter().for_each(|object| see(object.metadata));
+        match listed.metadata.continue_.filter(|more| !more.is_empty()) {
+            Some(more) => page = page.continue_token(&more),
+            None => return Ok(()),
+        }
+    }
 }
 
 fn unlisted(what: &'static str) -> impl FnOnce(kube::Error) -> SweepError {

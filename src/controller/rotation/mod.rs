@@ -41,6 +41,8 @@ const FIELD_MANAGER: &str = "tidelock";
 const PLANS_MAX: usize = 4;
 /// Watches bring what changes; this is for what they cannot: a node's silence, a change in the store.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// While nothing is under way, nothing happens that the watches do not bring: a new value shows in the ManagedSecret.
+const LOOK_AGAIN_AT_REST: Duration = Duration::from_secs(3600);
 const LOOK_AGAIN_WHILE_ROTATING: Duration = Duration::from_secs(15);
 const LOOK_AGAIN_AFTER_ERROR: Duration = Duration::from_secs(5);
 const RECONCILES_MAX: u16 = 8;
@@ -215,13 +217,15 @@ fn waits(plan: Plan) -> bool {
 }
 
 fn look_again(plan: Plan, now: Timestamp) -> Duration {
-    let until = |at: Timestamp| {
+    let until = |at: Timestamp, most: Duration| {
         let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
         // A moment later than asked, so that the decision does not wait for the last millisecond again.
-        wait.saturating_add(Duration::from_millis(100)).min(LOOK_AGAIN)
+        wait.saturating_add(Duration::from_millis(100)).min(most)
     };
     match plan {
-        Plan::Nothing { until: Some(at) } | Plan::RetryAt { at } => until(at),
+        Plan::Nothing { until: Some(at) } => until(at, LOOK_AGAIN_AT_REST),
+        Plan::Nothing { until: None } => LOOK_AGAIN_AT_REST,
+        Plan::RetryAt { at } => until(at, LOOK_AGAIN),
         Plan::Wait { .. } | Plan::WaitingForNode => LOOK_AGAIN_WHILE_ROTATING,
         _ => LOOK_AGAIN,
     }

@@ -19,10 +19,10 @@ async fn what_happens_is_counted_and_the_way_to_the_pods_is_measured() {
         attributes: BTreeMap::from([("secret".to_owned(), "orders-db".to_owned())]),
     };
     let first = bench.keeper.attach(&app(), "node-1", mount).await.unwrap().version;
-    bench.keeper.receipt("node-1", "pod-1/v", &arn, &first).await.unwrap();
+    bench.receipt("node-1", "pod-1/v", &arn, &first).await;
     bench.keeper.put(&Principal::Controller, &id(), &v(2), &text("two"), None).await.unwrap();
     bench.clock.advance(Duration::from_millis(250));
-    bench.keeper.receipt("node-1", "pod-1/v", &arn, &v(2)).await.unwrap();
+    bench.receipt("node-1", "pod-1/v", &arn, &v(2)).await;
     bench.keeper.value(&pod_of("shop", "other"), &id(), None, None).await.err().unwrap();
     bench.keeper.schedule_deletion(&Principal::Controller, &id(), DeletionMode::Days(7)).await.unwrap();
     bench.clock.advance(Duration::from_secs(8 * 86_400));
@@ -38,8 +38,8 @@ async fn what_happens_is_counted_and_the_way_to_the_pods_is_measured() {
         "tidelock_secrets_purged_total 1",
         "tidelock_projection_receipts_total 2",
         r#"tidelock_projection_withdrawals_total{reason="SecretRemoved"} 1"#,
-        "tidelock_projection_commit_to_receipt_seconds_count 1",
-        "tidelock_projection_commit_to_receipt_seconds_sum 0.25",
+        r#"tidelock_projection_commit_to_receipt_seconds_count{node="node-1"} 1"#,
+        r#"tidelock_projection_commit_to_receipt_seconds_sum{node="node-1"} 0.25"#,
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
     }

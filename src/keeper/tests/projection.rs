@@ -137,13 +137,13 @@ async fn a_new_version_reaches_the_mount_once_and_receipts_count() {
     bench.keeper.node_connected(NODE);
     let first = bench.attached(plain(1)).await;
     assert_eq!(bench.counted(&arn).await, (1, 0, 1, 0), "no receipt yet");
-    bench.keeper.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await.unwrap();
+    bench.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await;
     assert_eq!(bench.counted(&arn).await, (1, 1, 0, 0));
     bench.put(2, r#"{"password":"p2"}"#).await;
     assert_eq!(bench.counted(&arn).await, (1, 0, 1, 0));
     assert_eq!(bench.refreshed(&arn).await, r#"password=p2 value={"password":"p2"}"#);
     assert_eq!(bench.refreshed(&arn).await, "keep");
-    bench.keeper.receipt(NODE, "pod-1/tidelock", &arn, &v(2)).await.unwrap();
+    bench.receipt(NODE, "pod-1/tidelock", &arn, &v(2)).await;
     assert_eq!(bench.counted(&arn).await, (1, 1, 0, 0));
     assert_eq!(bench.keeper.consumers(&arn).await.unwrap().by_version, BTreeMap::from([(v(2), 1)]));
     bench.keeper.detach(NODE, "pod-1/tidelock").await.unwrap();
@@ -158,7 +158,7 @@ async fn a_receipt_for_a_version_that_is_no_longer_current_brings_the_current_on
     bench.put(2, "two").await;
     assert_eq!(bench.refreshed(&arn).await, "value=two");
     let mut changes = bench.keeper.changes();
-    bench.keeper.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await.unwrap();
+    bench.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await;
     assert_eq!(changes.try_recv().unwrap().what, What::Consumers);
     assert_eq!(changes.try_recv().unwrap().what, What::Value);
     assert_eq!(bench.refreshed(&arn).await, "value=two", "whichever arrived last, the mount ends with this");
@@ -233,7 +233,7 @@ async fn a_scheduled_deletion_refuses_new_mounts_and_keeps_the_running_ones() {
     let bench = bench().await;
     let arn = bench.resource(Some(VALUE), vec![grant_of(None)]).await.arn;
     let first = bench.attached(plain(1)).await;
-    bench.keeper.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await.unwrap();
+    bench.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await;
     bench.keeper.schedule_deletion(&Principal::Controller, &id(), DeletionMode::OwnWindow).await.unwrap();
     assert_eq!(bench.refreshed(&arn).await, "keep");
     assert_eq!(reason(bench.keeper.attach(&app(), NODE, plain(2)).await), "MarkedForDeletion");
@@ -285,7 +285,7 @@ async fn a_silent_node_s_pods_are_unknown_and_a_gone_node_s_are_none() {
     let arn = bench.resource(Some(VALUE), vec![grant_of(None)]).await.arn;
     bench.keeper.node_connected(NODE);
     let first = bench.attached(plain(1)).await;
-    bench.keeper.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await.unwrap();
+    bench.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await;
     bench.keeper.node_connected(NODE);
     bench.keeper.node_lost(NODE);
     bench.clock.advance(Duration::from_secs(60));
@@ -316,7 +316,7 @@ async fn a_node_has_no_say_over_another_s_mounts() {
     let bench = bench().await;
     let arn = bench.resource(Some(VALUE), vec![grant_of(None)]).await.arn;
     let first = bench.attached(plain(1)).await;
-    bench.keeper.receipt("node-2", "pod-1/tidelock", &arn, &first.version).await.unwrap();
+    bench.receipt("node-2", "pod-1/tidelock", &arn, &first.version).await;
     bench.keeper.detach("node-2", "pod-1/tidelock").await.unwrap();
     bench.keeper.node_connected(NODE);
     assert_eq!(bench.counted(&arn).await, (1, 0, 1, 0));

@@ -195,7 +195,9 @@ impl Session<'_> {
     }
 
     fn count(&self) {
-        self.volumes.count_payloads(self.payloads.values().flatten().map(|payload| payload.bytes()).sum());
+        let held = || self.payloads.values().flatten();
+        metrics::gauge!("tidelock_node_payloads").set(held().count() as f64);
+        self.volumes.count_payloads(held().map(|payload| payload.bytes()).sum());
     }
 
     /// Tells the server of a new token once its file holds one. A file that cannot be read now is read next time.

@@ -66,6 +66,7 @@ impl Session {
         let secret_arn = projected.arn.to_string();
         let version_id = projected.version.to_string();
         if used.is_new {
+            metrics::counter!("tidelock_stream_payloads_sent_total").increment(1);
             self.out
                 .send(Payload {
                     payload_id: used.payload_id,
@@ -78,6 +79,7 @@ impl Session {
         let mount = self.lost.remove(&mount_id);
         self.live.insert(mount_id.clone(), Some(projected.arn.clone()));
         let payload_id = used.payload_id;
+        metrics::counter!("tidelock_stream_places_sent_total").increment(1);
         self.out.send(Place { mount_id, request_id, payload_id, secret_arn, version_id, mount }).await?;
         self.drop_payload(used.dropped).await
     }

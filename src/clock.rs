@@ -2,7 +2,7 @@
 //! Must not sleep: timers are tokio's.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -36,6 +36,20 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Instant {
         Instant::now()
     }
+}
+
+/// Reads a length of time as settings have it: a whole number and one of ms, s, m or h.
+pub fn length_of_time(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let count: u64 = text[..split].parse().ok()?;
+    let unit = match &text[split..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    count.checked_mul(unit).map(Duration::from_millis)
 }
 
 /// A clock that stands still until a test moves it.
@@ -85,14 +99,24 @@ impl Clock for ManualClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn the_machine_s_clock_is_after_this_was_written() {
         let written: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
         assert!(SystemClock.now() > written);
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_number_and_a_unit() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("10m", 600), ("2h", 7200), ("3000ms", 3)] {
+            assert_eq!(length_of_time(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in
+            ["", "5", "s", "-1s", "1.5s", "1 s", "1d", "99999999999999999999s", "18446744073709551615h"]
+        {
+            assert_eq!(length_of_time(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::node::args::{MounterArgs, NodeArgs};
 use crate::telemetry::LogFilter;
-use crate::{cli, rotator, telemetry};
+use crate::{cli, clock, rotator, telemetry};
 
 /// AWS Secrets Manager for any Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -263,17 +263,8 @@ fn account(text: &str) -> Result<String, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a whole number and one of ms, s, m or h, such as 2s".to_owned();
-    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let count: u64 = text[..split].parse().map_err(|_| wrong())?;
-    let unit = match &text[split..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    count.checked_mul(unit).map(Duration::from_millis).filter(|d| !d.is_zero()).ok_or_else(wrong)
+    let length = clock::length_of_time(text).filter(|length| !length.is_zero());
+    length.ok_or_else(|| "write a whole number and one of ms, s, m or h, such as 2s".to_owned())
 }
 
 #[cfg(test)]

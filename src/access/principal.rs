@@ -73,6 +73,14 @@ impl Principal {
         alike
     }
 
+    /// The uid of the account: another one's that has the same name is another.
+    pub fn uid(&self) -> &str {
+        match self {
+            Self::ServiceAccount { uid, .. } => uid,
+            Self::Controller | Self::Local => "",
+        }
+    }
+
     pub fn pod(&self) -> Option<&PodIdentity> {
         match self {
             Self::ServiceAccount { pod, .. } => pod.as_ref(),

@@ -87,6 +87,7 @@ pub struct Bench {
     pub rights: Arc<Answers>,
     pub tokens: Arc<Tokens>,
     pub clock: Arc<ManualClock>,
+    store: Arc<dyn Store>,
     _folder: tempfile::TempDir,
 }
 
@@ -114,17 +115,24 @@ pub async fn bench() -> Bench {
     let changes = vec![Change::PutInstallation(ready)];
     store.commit(Batch { epoch, changes, audit: Vec::new() }).await.unwrap();
     let rights = Arc::new(Answers::default());
-    let ports = Ports { store, root_key, clock: clock.clone(), rights: rights.clone() };
+    let ports = Ports { store: Arc::clone(&store), root_key, clock: clock.clone(), rights: rights.clone() };
     let settings = Settings {
         region: "local-1".into(),
         account: "000000000000".into(),
         names: NamePolicy::NamespacePrefix,
     };
     let keeper = Arc::new(Keeper::start(ports, settings, epoch).await.unwrap());
-    Bench { keeper, rights, tokens: Arc::default(), clock, _folder: folder }
+    Bench { keeper, rights, tokens: Arc::default(), clock, store, _folder: folder }
 }
 
 impl Bench {
+    /// Who, for which pod and with which outcome, of the audit's rows of a verb.
+    pub async fn audit(&self, verb: &str) -> Vec<(String, String, String)> {
+        let rows = self.store.audit(0, 10_000).await.unwrap().into_iter().map(|row| row.entry);
+        let of_verb = rows.filter(|row| row.verb == verb);
+        of_verb.map(|row| (row.who, row.pod.unwrap_or_default(), row.outcome)).collect()
+    }
+
     /// A secret of the resource `shop/<name>`, with a value and a grant to the ServiceAccount `shop/orders-api`.
     pub async fn resource(&self, name: &str, value: Option<&str>) {
         let wanted = Create {

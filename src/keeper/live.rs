@@ -25,6 +25,8 @@ pub(super) struct LiveMount {
     pub(super) placed: Option<Placed>,
     /// What the cluster last answered about this very pod, and of which secret.
     pub(super) answered: Option<(Name, RbacAnswer)>,
+    /// Only in the answer to a resumption.
+    pub(super) copy_wanted: bool,
 }
 
 #[derive(Clone)]
@@ -89,7 +91,7 @@ impl LiveMount {
         let wanted =
             Attributes::parse(pairs).map_err(|error| KeeperError::InvalidParameter(error.to_string()))?;
         let (node, pod) = (node.to_owned(), pod.clone());
-        Ok(Self { node, pod, request, wanted, placed: None, answered: None })
+        Ok(Self { node, pod, request, wanted, placed: None, answered: None, copy_wanted: false })
     }
 
     /// Namespace and name of the custom resource that the mount asks for.

@@ -31,6 +31,8 @@ pub struct Held {
     pub arn: Arn,
     pub version: VersionId,
     pub file_names: BTreeSet<String>,
+    /// The node has no copy of the values and wants one.
+    pub copy_wanted: bool,
 }
 
 /// What a mount should hold.
@@ -40,6 +42,18 @@ pub struct Projected {
     pub version: VersionId,
     /// Shared by every mount of one refresh that asks for the same.
     pub payload: Arc<Payload>,
+    pub first_mounts: FirstMounts,
+    /// The uid of the pod's ServiceAccount.
+    pub account_uid: String,
+}
+
+/// What another pod of the same ServiceAccount would get now that asked for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstMounts {
+    Served,
+    /// A deletion waits, or not every key that is asked for is granted: running pods keep what there is, new ones
+    /// get nothing.
+    Refused,
 }
 
 /// The secret, and whether the pod may have it.
@@ -114,7 +128,9 @@ impl Keeper {
         let put = Change::PutMount(self.mount_record(mount, &record.arn, holds));
         self.commit(vec![put], vec![audit]).await?;
         self.tell(&record.arn, What::Consumers);
-        Ok(Projected { arn: record.arn, version, payload })
+        let first_mounts = FirstMounts::of(&record, &selection, mount);
+        let account_uid = mount.pod.uid().to_owned();
+        Ok(Projected { arn: record.arn, version, payload, first_mounts, account_uid })
     }
 
     /// A mount that was complete before this keeper, or the node's agent, began anew. `pod` is what the pod's object
@@ -127,8 +143,9 @@ impl Keeper {
         held: Option<Held>,
     ) -> Result<Refreshed, KeeperError> {
         let mut mount = LiveMount::new(pod, node, request)?;
+        mount.copy_wanted = held.as_ref().is_some_and(|held| held.copy_wanted);
         mount.placed = held.map(Placed::from);
-        self.memory().mounts.insert(mount.clone());
+        self.memory().mounts.insert(LiveMount { copy_wanted: false, ..mount.clone() });
         if let Some(placed) = &mount.placed {
             self.note_held(&mount, placed).await?;
         }
@@ -257,6 +274,13 @@ impl Keeper {
     /// Forgets what was given to a mount, so that the next refresh gives it again.
     pub(super) fn forget_placed(&self, id: &str) {
         self.set_placed(id, None);
+    }
+}
+
+impl FirstMounts {
+    pub(super) fn of(record: &SecretRecord, selection: &Selection, mount: &LiveMount) -> Self {
+        let complete = selection.check_complete(&mount.wanted.keys).is_ok();
+        if complete && record.deletion.is_none() { Self::Served } else { Self::Refused }
     }
 }
 

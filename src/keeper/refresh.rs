@@ -9,14 +9,18 @@ use futures::{StreamExt as _, stream};
 use super::files::Selection;
 use super::live::{LiveMount, Placed};
 use super::project::{Asking, Projectable, current};
-use super::{Keeper, KeeperError, Payload, Projected, measure};
+use super::{FirstMounts, Keeper, KeeperError, Payload, Projected, measure};
 use crate::access::Denied;
 use crate::secret::Arn;
 
 /// What is to be done with the files of a mount that is complete.
 pub enum Refreshed {
-    /// The files are right as they are, or nobody could be asked.
-    Keep,
+    /// Nobody could be asked: the files stay as they are.
+    Unknown,
+    /// The files are right as they are.
+    Keep(FirstMounts),
+    /// The same, and the node wants the values for its own copy.
+    Copy(Projected),
     Place(Projected),
     /// The right is gone, or the secret is: the reason word, and a sentence for people.
     Withdraw {
@@ -81,19 +85,22 @@ impl Keeper {
     ) -> Refreshed {
         let id = mount.request.mount_id.as_str();
         let (reason, message) = match self.due(&mount, right, payloads).await {
-            Ok(None) => return Refreshed::Keep,
-            Ok(Some(projected)) => {
-                self.set_placed(id, Some(Placed::from(&projected)));
-                return Refreshed::Place(projected);
+            Ok(refreshed) => {
+                if let Refreshed::Place(projected) | Refreshed::Copy(projected) = &refreshed {
+                    self.set_placed(id, Some(Placed::from(projected)));
+                }
+                return refreshed;
             }
             Err(KeeperError::Denied(Denied::No(message))) => ("AccessDenied", message),
             Err(error @ KeeperError::NoSuchResource { .. }) => ("SecretRemoved", error.to_string()),
             Err(error) => {
                 tracing::warn!(reason = error.reason(), mount_id = id, "a mount could not be refreshed");
-                return Refreshed::Keep;
+                let is_answer =
+                    matches!(error, KeeperError::InvalidParameter(_) | KeeperError::NoValueForStage(_));
+                return if is_answer { Refreshed::Keep(FirstMounts::Refused) } else { Refreshed::Unknown };
             }
         };
-        let Some(placed) = &mount.placed else { return Refreshed::Keep };
+        let Some(placed) = &mount.placed else { return Refreshed::Keep(FirstMounts::Refused) };
         if let Err(error) = self.note_withdrawn(&mount, &placed.arn, reason).await {
             tracing::error!(reason = error.reason(), mount_id = id, "a withdrawal could not be written down");
         }
@@ -102,39 +109,44 @@ impl Keeper {
         Refreshed::Withdraw { reason, message }
     }
 
-    /// What a mount should hold and does not; `None` when it holds that.
+    /// What a mount should hold and does not, or that it holds that.
     async fn due(
         &self,
         mount: &LiveMount,
         right: Result<Projectable, KeeperError>,
         payloads: &mut Payloads,
-    ) -> Result<Option<Projected>, KeeperError> {
+    ) -> Result<Refreshed, KeeperError> {
         let (record, decided) = right?;
         let authorized = decided?;
         if mount.placed.is_none() && record.deletion.is_some() {
-            return Ok(None);
+            return Ok(Refreshed::Keep(FirstMounts::Refused));
         }
         let selection = Selection::of(authorized.keys(), &mount.wanted.keys);
         if selection.is_nothing() {
             selection.check_complete(&mount.wanted.keys)?;
         }
+        let first_mounts = FirstMounts::of(&record, &selection, mount);
         let version = current(&record)?;
         let id = selection.payload_id(&record.arn, &version);
         let placed = mount.placed.as_ref();
         if placed.is_some_and(|placed| placed.payload_id.as_ref() == Some(&id)) {
-            return Ok(None);
+            return Ok(Refreshed::Keep(first_mounts));
         }
         let payload = match payloads.get(&id) {
             Some(payload) => payload.clone(),
             None => self.payload(&authorized, &record.arn, &version, &selection).await?,
         };
         payloads.insert(id, payload.clone());
-        let projected = Projected { arn: record.arn, version, payload };
+        let account_uid = mount.pod.uid().to_owned();
+        let projected = Projected { arn: record.arn, version, payload, first_mounts, account_uid };
         // After a restart: the same version under the same names is the same files.
         if placed.is_some_and(|placed| placed.payload_id.is_none() && placed.holds(&projected)) {
+            if mount.copy_wanted && first_mounts == FirstMounts::Served {
+                return Ok(Refreshed::Copy(projected));
+            }
             self.set_placed(&mount.request.mount_id, Some(Placed::from(&projected)));
-            return Ok(None);
+            return Ok(Refreshed::Keep(first_mounts));
         }
-        Ok(Some(projected))
+        Ok(Refreshed::Place(projected))
     }
 }

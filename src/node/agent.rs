@@ -18,6 +18,7 @@ use super::manifest::Manifests;
 use super::mounter::Mounter;
 use super::publish::Publisher;
 use super::registration::{Registered, Registrar, RegistrationService};
+use super::trust::Trust;
 use super::uplink::{self, Link};
 use super::volumes::Volumes;
 use crate::clock::Clock;
@@ -61,7 +62,8 @@ pub async fn run(
     let manifests = Manifests::open(config.manifests.clone())
         .map_err(|source| NodeError::Manifests { path: config.manifests.clone(), source })?;
     let mounter = Mounter::new(config.mounter_socket.clone(), config.kubelet.clone());
-    let volumes = Arc::new(Volumes::new(mounter, manifests, clock, config.node_bytes_max));
+    let trust = Trust::new(config.trust_window);
+    let volumes = Arc::new(Volumes::new(mounter, manifests, clock, config.node_bytes_max, trust));
     readiness.send_replace(Readiness::Restoring);
     if shutdown.run_until_cancelled(restore(&volumes)).await.is_none() {
         return Ok(());
@@ -123,10 +125,11 @@ fn start_uplink(
         node_name: config.node_name.clone(),
         agent_version: config.agent_version.clone(),
         mounts: Vec::new(),
+        served: Vec::new(),
     };
     let running = uplink::run(link.clone(), Arc::clone(volumes), server, hello, stopping.clone());
     tasks.spawn(async move {
-        running.await;
+        Box::pin(running).await;
         "the stream to the server"
     });
     link

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use super::config::{Config, Patience, PodTokens, ServerConfig, TokenSource};
 use super::mounter;
+use crate::clock;
 use crate::inject::attributes::DRIVER;
 
 const MIB: u64 = 1024 * 1024;
+/// A right that is taken away while the server is away bites this much later.
+const WINDOW_MAX: Duration = Duration::from_secs(24 * 3600);
 const TOKEN_LOOK: Duration = Duration::from_secs(10);
 /// Kubernetes marks the pod's own node in this variable, by the downward API.
 const NODE_NAME: &str = "NODE_NAME";
@@ -50,6 +53,10 @@ pub struct NodeArgs {
     /// limit must be larger by what the agent itself needs.
     #[arg(long, default_value_t = 64)]
     capacity_mib: u32,
+    /// How long after the loss of the server the first mount of a pod is filled from what the agent holds in memory for
+    /// the same ServiceAccount, secret and attributes; 0s: never. At most 24h.
+    #[arg(long, default_value = "0s", value_parser = window)]
+    trust_window: Duration,
     /// The address of the server's node stream: https://host:port.
     #[arg(long, required_unless_present = "drain_only")]
     server: Option<http::Uri>,
@@ -99,8 +106,14 @@ impl NodeArgs {
             node_bytes_max: u64::from(self.capacity_mib) * MIB,
             server,
             patience: Patience::default(),
+            trust_window: self.trust_window,
         }
     }
+}
+
+fn window(text: &str) -> Result<Duration, String> {
+    let length = clock::length_of_time(text).filter(|length| *length <= WINDOW_MAX);
+    length.ok_or_else(|| "write a whole number and one of s, m or h, such as 10m, and at most 24h".to_owned())
 }
 
 /// Runs the mounter: the privileged container beside the node agent.
@@ -169,6 +182,20 @@ mod tests {
         assert!(parse("x --node-name n1 --installation i --drain-only").unwrap().server.is_none());
         let both = parse("x --node-name n1 --installation i --drain-only --server https://a:1").unwrap();
         assert!(both.server.is_none());
+    }
+
+    #[test]
+    fn there_is_no_trust_window_unless_somebody_asks_for_one() {
+        let window = |more: &str| {
+            parse(&format!("x --node-name n --installation i --server https://a:1{more}"))
+                .map(|c| c.trust_window)
+        };
+        assert_eq!(window("").unwrap(), Duration::ZERO);
+        assert_eq!(window(" --trust-window=10m").unwrap(), Duration::from_secs(600));
+        for wrong in [" --trust-window=10", " --trust-window=25h", " --trust-window=-1s"] {
+            let error = window(wrong).unwrap_err().to_string();
+            assert!(error.contains("--trust-window") && error.contains("at most 24h"), "{error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use tonic::{Code, Status};
 
+use super::trust::Untrusted;
 use super::volumes::VolumeError;
 use crate::wire::node::refused;
 
@@ -14,6 +15,8 @@ const MESSAGE_CHARS_MAX: usize = 900;
 pub enum Cause {
     /// There is no stream; the words say why.
     ServerAway(String),
+    /// There is no stream, for the reason in these words, but a trust window, in which this mount is not filled.
+    Untrusted(Untrusted, String),
     /// There is a stream, but no answer.
     NoAnswer,
     Refused(refused::Reason, String),
@@ -31,6 +34,9 @@ impl Cause {
         use refused::Reason;
         match self {
             Cause::ServerAway(_) => "ServerAway",
+            Cause::Untrusted(Untrusted::NoCopy, _) => "NoTrustedCopy",
+            Cause::Untrusted(Untrusted::Over, _) => "TrustWindowOver",
+            Cause::Untrusted(Untrusted::Off | Untrusted::Connecting, _) => "ServerAway",
             Cause::NoAnswer => "NoAnswer",
             Cause::Refused(reason, _) => match reason {
                 Reason::UnknownSecret => "UnknownSecret",
@@ -53,7 +59,7 @@ impl Cause {
     pub fn can_pass(&self) -> bool {
         use refused::Reason;
         match self {
-            Cause::ServerAway(_) | Cause::NoAnswer => true,
+            Cause::ServerAway(_) | Cause::Untrusted(..) | Cause::NoAnswer => true,
             Cause::Refused(reason, _) => {
                 !matches!(reason, Reason::BadRequest | Reason::TokenRejected | Reason::TooLarge)
             }
@@ -66,12 +72,8 @@ impl Cause {
     pub fn status(&self, secret: &str) -> Status {
         use refused::Reason;
         let (code, what) = match self {
-            Cause::ServerAway(why) => (
-                Code::Unavailable,
-                format!(
-                    "the Tidelock server cannot be reached from this node ({why}); the pod starts when it can"
-                ),
-            ),
+            Cause::ServerAway(why) => (Code::Unavailable, away_in_words(Untrusted::Off, why)),
+            Cause::Untrusted(untrusted, why) => (Code::Unavailable, away_in_words(*untrusted, why)),
             Cause::NoAnswer => (
                 Code::Unavailable,
                 "the Tidelock server has not answered yet; the pod starts when it does".to_owned(),
@@ -105,6 +107,19 @@ impl Cause {
     }
 }
 
+fn away_in_words(untrusted: Untrusted, why: &str) -> String {
+    let more = match untrusted {
+        Untrusted::NoCopy => {
+            ", and the node holds no copy of the secret for this ServiceAccount and these attributes of the volume"
+        }
+        Untrusted::Over => {
+            ", and the time is over in which the node gives out its copies (`node.trustWindow`)"
+        }
+        Untrusted::Off | Untrusted::Connecting => "",
+    };
+    format!("the Tidelock server cannot be reached from this node ({why}){more}; the pod starts when it can")
+}
+
 impl From<&VolumeError> for Cause {
     fn from(error: &VolumeError) -> Self {
         Cause::Volume(error.reason(), error.to_string())
@@ -121,6 +136,8 @@ mod tests {
         let refused = |reason| Cause::Refused(reason, "says the server".into());
         let cases = [
             (Cause::ServerAway("connection refused".into()), Code::Unavailable, "cannot be reached"),
+            (Cause::Untrusted(Untrusted::NoCopy, "refused".into()), Code::Unavailable, "NoTrustedCopy"),
+            (Cause::Untrusted(Untrusted::Over, "refused".into()), Code::Unavailable, "node.trustWindow"),
             (Cause::NoAnswer, Code::Unavailable, "has not answered"),
             (
                 refused(Reason::UnknownSecret),

@@ -30,6 +30,8 @@ pub struct Config {
     /// `None` serves no new mounts: it only lets go of those that are there.
     pub server: Option<ServerConfig>,
     pub patience: Patience,
+    /// How long first mounts are filled from the node's own copies after the server was lost; zero: never.
+    pub trust_window: Duration,
 }
 
 /// How the server is reached.

@@ -1,6 +1,8 @@
 //! What the agent must know of a mount after its own restart, one file per mount, on the host's tmpfs.
 //! Must never hold a value, nor anything derived from one.
 
+mod served;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -57,6 +59,7 @@ impl Manifest {
             version_id: held.map(|held| held.version_id.clone()).unwrap_or_default(),
             file_names: self.file_names.clone(),
             manifest_lost: pod.is_none(),
+            copy_wanted: false,
         }
     }
 }
@@ -79,6 +82,30 @@ struct Stored {
     version_id: Option<String>,
     file_names: Vec<String>,
     bytes: u64,
+    /// Only in a note of the trust window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    served_at_seconds: Option<i64>,
+}
+
+impl Stored {
+    /// `None` for a manifest without a pod: it says nothing that the mount itself does not.
+    fn of(manifest: &Manifest) -> Option<Stored> {
+        let (pod, held) = (manifest.pod.as_ref()?, manifest.held.as_ref());
+        Some(Stored {
+            format: FORMAT,
+            mount_id: manifest.target.mount_id(),
+            pod_namespace: pod.namespace.clone(),
+            pod_name: pod.name.clone(),
+            service_account: pod.service_account.clone(),
+            attributes: manifest.attributes.clone(),
+            group: manifest.group,
+            secret_arn: held.map(|held| held.secret_arn.clone()),
+            version_id: held.map(|held| held.version_id.clone()),
+            file_names: manifest.file_names.clone(),
+            bytes: manifest.bytes,
+            served_at_seconds: None,
+        })
+    }
 }
 
 /// The directory of manifests.
@@ -103,6 +130,9 @@ impl Manifests {
                 tracing::warn!(file = %path.display(), "something that is no file lies among the manifests");
                 continue;
             }
+            if path.to_str().is_some_and(|name| name.ends_with(served::ENDING_SERVED)) {
+                continue;
+            }
             let named = path.to_str().is_some_and(|name| name.ends_with(ENDING));
             match bytes(&path)?.filter(|_| named).and_then(|bytes| read(&bytes)) {
                 Some(manifest) => found.push(manifest),
@@ -115,30 +145,18 @@ impl Manifests {
         Ok(found)
     }
 
-    /// Writes at one instant: a reader finds the former manifest or this one. One without a pod is not written:
-    /// it says nothing that the mount itself does not.
+    /// A manifest without a pod is not written.
     pub fn store(&self, manifest: &Manifest) -> io::Result<()> {
-        let Some(pod) = &manifest.pod else { return Ok(()) };
-        let held = manifest.held.as_ref();
-        let stored = Stored {
-            format: FORMAT,
-            mount_id: manifest.target.mount_id(),
-            pod_namespace: pod.namespace.clone(),
-            pod_name: pod.name.clone(),
-            service_account: pod.service_account.clone(),
-            attributes: manifest.attributes.clone(),
-            group: manifest.group,
-            secret_arn: held.map(|held| held.secret_arn.clone()),
-            version_id: held.map(|held| held.version_id.clone()),
-            file_names: manifest.file_names.clone(),
-            bytes: manifest.bytes,
-        };
-        let path = self.path(&manifest.target, ENDING);
-        let next = self.path(&manifest.target, TEMPORARY);
+        Stored::of(manifest).map_or(Ok(()), |stored| self.write(&manifest.target, ENDING, &stored))
+    }
+
+    /// Writes at one instant: a reader finds the former file or this one.
+    fn write(&self, target: &Target, ending: &str, stored: &Stored) -> io::Result<()> {
+        let next = self.path(target, TEMPORARY);
         let mut options = fs::OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        serde_json::to_writer(&file, &stored)?;
-        fs::rename(next, path)
+        serde_json::to_writer(&file, stored)?;
+        fs::rename(next, self.path(target, ending))
     }
 
     pub fn remove(&self, target: &Target) -> io::Result<()> {
@@ -162,12 +180,17 @@ fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn read(text: &[u8]) -> Option<Manifest> {
+    parse(text).map(|(manifest, _)| manifest)
+}
+
+/// A manifest, and when its mount was made in the trust window if the file is a note of that.
+fn parse(text: &[u8]) -> Option<(Manifest, Option<i64>)> {
     let stored: Stored = serde_json::from_slice(text).ok()?;
     if stored.format != FORMAT {
         return None;
     }
     let held = stored.secret_arn.zip(stored.version_id);
-    Some(Manifest {
+    let manifest = Manifest {
         target: Target::from_mount_id(&stored.mount_id)?,
         pod: Some(Pod {
             namespace: stored.pod_namespace,
@@ -179,7 +202,8 @@ fn read(text: &[u8]) -> Option<Manifest> {
         held: held.map(|(secret_arn, version_id)| Held { secret_arn, version_id }),
         file_names: stored.file_names,
         bytes: stored.bytes,
-    })
+    };
+    Some((manifest, stored.served_at_seconds))
 }
 
 #[cfg(test)]

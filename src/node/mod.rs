@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod args;
 mod cause;
+mod claims;
 mod config;
 mod csi;
 mod manifest;
@@ -17,6 +18,7 @@ mod publish;
 mod registration;
 mod request;
 mod target;
+mod trust;
 mod uplink;
 mod volumes;
 

@@ -45,7 +45,7 @@ impl From<wire::Payload> for Payload {
     }
 }
 
-/// A payload for one volume, as one session of the stream sent it.
+/// A payload for one volume, as one session of the stream sent it, or as there is none.
 #[derive(Clone)]
 pub struct Placement {
     /// Payloads and placements end with their session.
@@ -53,4 +53,14 @@ pub struct Placement {
     pub payload: Arc<Payload>,
     /// What the server's record says of a mount whose manifest was lost.
     pub mount: Option<Arc<wire::Mount>>,
+    pub source: Source,
+}
+
+/// On whose word files are put in place.
+#[derive(Clone)]
+pub enum Source {
+    /// The server's. It says as well what it would say to the next pod of the ServiceAccount with this uid.
+    Server { first_mounts: wire::FirstMounts, account_uid: String },
+    /// Nobody's: the server is away, and this is the trust window.
+    Copy,
 }

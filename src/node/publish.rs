@@ -12,6 +12,8 @@
 //!                                       |   Place                                          |  Place
 //!                                       +-------------> files in place <-------------------+
 //! ```
+//!
+//! In the trust window a call that has waited for the server as long as is told may be filled from the node's own copy.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -26,6 +28,7 @@ use super::config::Patience;
 use super::manifest::Manifest;
 use super::payload::Placement;
 use super::request::Publication;
+use super::trust::Untrusted;
 use super::uplink::{Link, LinkState, Up};
 use super::volumes::{Answer, Entered, Volume, VolumeError, Volumes};
 use crate::wire::node::{Attach, refused};
@@ -110,7 +113,7 @@ impl Publisher {
     async fn wait(
         &self,
         volume: &Volume,
-        publication: &Publication,
+        publication: &Arc<Publication>,
         told: Option<&'static str>,
         end: Instant,
     ) -> Result<Placement, Cause> {
@@ -126,8 +129,18 @@ impl Publisher {
                 LinkState::Off => return Err(Cause::Draining),
                 LinkState::Away(why) => {
                     asked = None;
-                    let since = *away_since.get_or_insert_with(Instant::now);
-                    (Cause::ServerAway(why.clone()), since + self.patience.away)
+                    let tell_at = *away_since.get_or_insert_with(Instant::now) + self.patience.away;
+                    if Instant::now() < tell_at.min(end) {
+                        // It may be about to return.
+                        let _ = tokio::time::timeout_at(tell_at.min(end), link.changed()).await;
+                        continue;
+                    }
+                    match self.trusted(publication).await {
+                        Ok(placement) => return Ok(placement),
+                        Err(Untrusted::Off) => (Cause::ServerAway(why.clone()), tell_at),
+                        Err(Untrusted::Connecting) => (Cause::ServerAway(why.clone()), end),
+                        Err(untrusted) => (Cause::Untrusted(untrusted, why.clone()), tell_at),
+                    }
                 }
                 LinkState::Up(up) => {
                     away_since = None;
@@ -157,6 +170,11 @@ impl Publisher {
                 () = &mut timer => return Err(cause),
             }
         }
+    }
+
+    async fn trusted(&self, publication: &Arc<Publication>) -> Result<Placement, Untrusted> {
+        let (volumes, publication) = (Arc::clone(&self.volumes), Arc::clone(publication));
+        blocking(move || volumes.trusted(&publication)).await.unwrap_or(Err(Untrusted::Connecting))
     }
 
     fn ask(&self, up: &Up, volume: &Volume, publication: &Publication) {

@@ -68,7 +68,7 @@ macro_rules! into_stream_message {
 }
 
 into_stream_message!(FromNode, from_node: Hello, Attach, Receipt, Trouble, Detach, Reauthenticate);
-into_stream_message!(ToNode, to_node: Welcome, Payload, Place, Refused, Withdraw, DropPayload, Keep);
+into_stream_message!(ToNode, to_node: Welcome, Payload, Place, Refused, Withdraw, DropPayload, Keep, Recorded);
 
 #[cfg(test)]
 mod tests {

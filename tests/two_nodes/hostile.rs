@@ -46,6 +46,7 @@ impl Stream {
             node_name: node.to_owned(),
             agent_version: "test".to_owned(),
             mounts,
+            served: Vec::new(),
         });
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::refusal::Refusal;
@@ -18,18 +19,44 @@ const QUESTIONS_MAX: usize = 1024;
 const RECEIPTS_MAX: usize = 128;
 
 pub(super) enum Question {
-    Attach { request_id: u64, mount: Mount, pod: Principal },
-    Resume { mount: Mount, pod: Principal },
+    Attach {
+        request_id: u64,
+        mount: Mount,
+        pod: Principal,
+    },
+    Resume {
+        mount: Mount,
+        pod: Principal,
+    },
+    /// A first mount that the node filled while this server was away.
+    Served {
+        mount: Mount,
+        at: Timestamp,
+    },
     Receipt(Receipt),
-    Detach { mount_id: String },
+    Detach {
+        mount_id: String,
+    },
     Refresh(BTreeSet<Arn>),
     RefreshAll,
 }
 
 pub(super) enum Answer {
-    Attached { request_id: u64, mount: Mount, pod: Principal, outcome: Result<Projected, Refusal> },
-    Resumed { mount: Mount, outcome: Result<Refreshed, KeeperError> },
+    Attached {
+        request_id: u64,
+        mount: Mount,
+        pod: Principal,
+        outcome: Result<Projected, Refusal>,
+    },
+    Resumed {
+        mount: Mount,
+        outcome: Result<Refreshed, KeeperError>,
+    },
     Refreshed(Vec<(String, Refreshed)>),
+    /// The audit has what the node did.
+    Recorded {
+        mount_id: String,
+    },
 }
 
 /// The way in. The answers go to the stream's own queue.
@@ -107,6 +134,19 @@ async fn ask(keeper: &Keeper, node: &str, question: Question) -> Option<Answer> 
             let outcome = keeper.resume(&pod, node, request(&mount), held(&mount)).await;
             Some(Answer::Resumed { mount, outcome })
         }
+        Question::Served { mount, at } => {
+            let mount_id = mount.mount_id.clone();
+            let held = held(&mount)?;
+            let account = &mount.service_account;
+            let outcome = keeper.served_meanwhile(node, &request(&mount), account, &held, at).await;
+            if let Err(error) = outcome {
+                unwritten("a mount in the trust window", node, &mount_id, &error);
+                return None;
+            }
+            let pod = format!("{}/{}", mount.pod_namespace, mount.pod_name);
+            tracing::info!(pod, "the audit has a mount that the node made while this server was away");
+            Some(Answer::Recorded { mount_id })
+        }
         Question::Receipt(receipt) => {
             write_down(keeper, node, &[receipt]).await;
             None
@@ -149,5 +189,6 @@ fn held(mount: &Mount) -> Option<Held> {
         arn: Arn::parse(&mount.secret_arn)?,
         version: VersionId::parse(&mount.version_id).ok()?,
         file_names: mount.file_names.iter().cloned().collect(),
+        copy_wanted: mount.copy_wanted,
     })
 }

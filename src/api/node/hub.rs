@@ -4,17 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::NodeSettings;
+use crate::access::Principal;
+use crate::cluster::{MountClaim, PodRefused};
 
 /// How long a new stream waits for the former one of its node to end, so that their writes do not mix.
 const FORMER_ENDS_MAX: Duration = Duration::from_secs(5);
+
+/// Pods that the API server is asked about at once, of all nodes together. When the server is back, every mount of the
+/// cluster is asked about; tokens of pods that wait for their first mount do not stand in that queue.
+const VOUCHES_MAX: usize = 64;
 
 const STREAMS: &str = "tidelock_node_streams";
 
 pub(super) struct Hub {
     settings: NodeSettings,
+    vouches: Semaphore,
     streams: Mutex<BTreeMap<String, Place>>,
 }
 
@@ -27,11 +35,17 @@ pub(super) struct Place {
 
 impl Hub {
     pub(super) fn new(settings: NodeSettings) -> Self {
-        Self { settings, streams: Mutex::default() }
+        Self { settings, vouches: Semaphore::new(VOUCHES_MAX), streams: Mutex::default() }
     }
 
     pub(super) fn settings(&self) -> &NodeSettings {
         &self.settings
+    }
+
+    /// Asks the cluster who the pod of a mount is, when it is this mount's turn.
+    pub(super) async fn vouch(&self, claim: &MountClaim) -> Result<Principal, PodRefused> {
+        let _turn = self.vouches.acquire().await;
+        self.settings.pods.vouch(claim).await
     }
 
     /// Takes the node's place. A former stream is ended first: it may be one that died unnoticed.

@@ -50,6 +50,8 @@ pub(super) struct Session {
     waiting: Waiting,
     /// What the server's record says of mounts whose manifests are lost; goes out with their first Place.
     lost: BTreeMap<String, Mount>,
+    /// Mounts of which the agent knows that the first mount of another pod would be refused.
+    closed: BTreeSet<String>,
     reviews: JoinSet<Reviewed>,
     questions: mpsc::Sender<Question>,
     dirty: BTreeSet<Arn>,
@@ -130,6 +132,7 @@ impl Session {
             live: BTreeMap::new(),
             waiting: Waiting::default(),
             lost: BTreeMap::new(),
+            closed: BTreeSet::new(),
             reviews: JoinSet::new(),
             questions,
             dirty: BTreeSet::new(),
@@ -265,6 +268,7 @@ impl Session {
         self.waiting.forget(&mount_id);
         self.live.remove(&mount_id);
         self.lost.remove(&mount_id);
+        self.closed.remove(&mount_id);
         self.release(&mount_id).await?;
         self.ask(Question::Detach { mount_id }).await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -15,10 +16,12 @@ use crate::wire::node::node_stream_client::NodeStreamClient;
 use crate::wire::node::refused::Reason;
 use crate::wire::node::to_node::Message;
 use crate::wire::node::{
-    Attach, Detach, Hello, Mount, PROTOCOL_VERSION, Payload, Place, Reauthenticate, Receipt, Refused,
+    Attach, Detach, Hello, Mount, PROTOCOL_VERSION, Payload, Place, Reauthenticate, Receipt, Refused, Served,
 };
 
+mod herd;
 mod mounts;
+mod served;
 mod streams;
 
 const STREAM: &str = "tidelock.t/stream";
@@ -27,18 +30,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The pods' objects, in place of a cluster's.
 #[derive(Default)]
-struct Pods(Mutex<BTreeMap<String, Result<Principal, PodRefused>>>);
+struct Pods {
+    known: Mutex<BTreeMap<String, Result<Principal, PodRefused>>>,
+    asked_at_once: AtomicUsize,
+    asked_at_once_most: AtomicUsize,
+}
 
 impl Pods {
     fn say(&self, uid: &str, what: Result<Principal, PodRefused>) {
-        self.0.lock().unwrap().insert(uid.to_owned(), what);
+        self.known.lock().unwrap().insert(uid.to_owned(), what);
     }
 }
 
 #[async_trait]
 impl Vouch for Pods {
     async fn vouch(&self, claim: &MountClaim) -> Result<Principal, PodRefused> {
-        let known = self.0.lock().unwrap().get(&claim.pod_uid).cloned();
+        let now = self.asked_at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.asked_at_once_most.fetch_max(now, Ordering::SeqCst);
+        // What an API server takes to answer.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.asked_at_once.fetch_sub(1, Ordering::SeqCst);
+        let known = self.known.lock().unwrap().get(&claim.pod_uid).cloned();
         known.unwrap_or_else(|| Err(PodRefused::Gone(claim.pod_name.clone())))
     }
 }
@@ -152,11 +164,16 @@ impl Agent {
     }
 
     async fn hello(&self, node: &str, mounts: Vec<Mount>) {
+        self.hello_that_served(node, mounts, Vec::new()).await;
+    }
+
+    async fn hello_that_served(&self, node: &str, mounts: Vec<Mount>, served: Vec<Served>) {
         let hello = Hello {
             protocol_version: PROTOCOL_VERSION,
             node_name: node.into(),
             agent_version: "test".into(),
             mounts,
+            served,
         };
         self.send(hello).await;
     }

@@ -49,7 +49,10 @@ impl Bench {
         let refreshed = self.keeper.refresh(NODE, arn).await;
         assert_eq!(refreshed.len(), 1);
         match &refreshed[0].1 {
-            Refreshed::Keep => "keep".into(),
+            Refreshed::Unknown => "unknown".into(),
+            Refreshed::Keep(FirstMounts::Served) => "keep".into(),
+            Refreshed::Keep(FirstMounts::Refused) => "keep, no other".into(),
+            Refreshed::Copy(_) => "copy".into(),
             Refreshed::Place(projected) => {
                 let names: Vec<_> =
                     files(projected).into_iter().map(|(name, text)| format!("{name}={text}")).collect();
@@ -192,13 +195,13 @@ async fn a_right_that_is_taken_away_takes_the_files_and_a_question_unanswered_do
     bench.answers.allow(&app(), Operation::Project);
     bench.attached(plain(1)).await;
     bench.answers.go_away(true);
-    assert_eq!(bench.refreshed(&arn).await, "keep");
+    assert_eq!(bench.refreshed(&arn).await, "unknown");
     bench.put(2, "two").await;
-    assert_eq!(bench.refreshed(&arn).await, "keep", "not a yes either");
+    assert_eq!(bench.refreshed(&arn).await, "unknown", "not a yes either");
     bench.answers.go_away(false);
     bench.answers.disallow(&app(), Operation::Project);
     assert_eq!(bench.refreshed(&arn).await, "AccessDenied");
-    assert_eq!(bench.refreshed(&arn).await, "keep", "it is gone already");
+    assert_eq!(bench.refreshed(&arn).await, "keep, no other", "it is gone already");
     assert!(
         bench.audit().await.iter().any(|(_, verb, outcome)| verb == "withdraw" && outcome == "AccessDenied")
     );
@@ -213,6 +216,7 @@ async fn narrowed_keys_take_their_files() {
     bench.attached(mount(1, &[("secret", "orders-db"), ("keys", "username,password")])).await;
     bench.grant(vec![grant_of(Some(&["username"]))]).await;
     assert_eq!(bench.refreshed(&arn).await, "username=orders");
+    assert_eq!(bench.refreshed(&arn).await, "keep, no other", "who asks for both is refused now");
     bench.grant(vec![grant_of(Some(&["other"]))]).await;
     assert_eq!(bench.refreshed(&arn).await, "AccessDenied");
 }
@@ -223,7 +227,7 @@ async fn a_new_value_that_lacks_a_wanted_key_leaves_the_files_as_they_are() {
     let arn = bench.resource(Some(VALUE), vec![grant_of(None)]).await.arn;
     bench.attached(mount(1, &[("secret", "orders-db"), ("keys", "password")])).await;
     bench.put(2, r#"{"username":"x"}"#).await;
-    assert_eq!(bench.refreshed(&arn).await, "keep");
+    assert_eq!(bench.refreshed(&arn).await, "keep, no other");
     bench.put(3, r#"{"password":"p3"}"#).await;
     assert_eq!(bench.refreshed(&arn).await, "password=p3");
 }
@@ -235,7 +239,7 @@ async fn a_scheduled_deletion_refuses_new_mounts_and_keeps_the_running_ones() {
     let first = bench.attached(plain(1)).await;
     bench.receipt(NODE, "pod-1/tidelock", &arn, &first.version).await;
     bench.keeper.schedule_deletion(&Principal::Controller, &id(), DeletionMode::OwnWindow).await.unwrap();
-    assert_eq!(bench.refreshed(&arn).await, "keep");
+    assert_eq!(bench.refreshed(&arn).await, "keep, no other");
     assert_eq!(reason(bench.keeper.attach(&app(), NODE, plain(2)).await), "MarkedForDeletion");
     assert_eq!(
         reason(bench.keeper.attach(&app(), NODE, plain(1)).await),
@@ -255,19 +259,29 @@ async fn after_a_restart_files_that_are_right_stay_and_others_are_replaced() {
     let first = bench.attached(plain(1)).await;
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     let held = |version: &VersionId, files: &[&str]| {
-        Some(Held { arn: arn.clone(), version: version.clone(), file_names: names(files) })
+        Some(Held {
+            arn: arn.clone(),
+            version: version.clone(),
+            file_names: names(files),
+            copy_wanted: false,
+        })
     };
     let all = ["password", "username", "value"];
     let resume = async |held| {
         let restarted = bench.restarted().await;
         let resumed = restarted.resume(&app(), NODE, plain(1), held).await.unwrap();
         match resumed {
-            Refreshed::Keep => "keep",
+            Refreshed::Unknown => "unknown",
+            Refreshed::Keep(FirstMounts::Served) => "keep",
+            Refreshed::Keep(FirstMounts::Refused) => "keep, no other",
+            Refreshed::Copy(_) => "copy",
             Refreshed::Place(_) => "place",
             Refreshed::Withdraw { reason, .. } => reason,
         }
     };
     assert_eq!(resume(held(&first.version, &all)).await, "keep");
+    let without_copy = held(&first.version, &all).map(|held| Held { copy_wanted: true, ..held });
+    assert_eq!(resume(without_copy).await, "copy");
     assert_eq!(bench.counted(&arn).await.1, 1, "the manifest stands for the receipt that was lost");
     assert_eq!(resume(held(&first.version, &["value"])).await, "place");
     assert_eq!(resume(None).await, "place");

@@ -67,6 +67,7 @@ pub(super) struct TestNode {
     pub(super) patience: Patience,
     pub(super) node_bytes_max: u64,
     pub(super) is_draining: bool,
+    pub(super) trust_window: Duration,
     agent: Option<(CancellationToken, JoinHandle<Result<(), NodeError>>)>,
     mounter: CancellationToken,
 }
@@ -103,6 +104,7 @@ impl TestNode {
             patience,
             node_bytes_max: 64 << 20,
             is_draining: false,
+            trust_window: Duration::ZERO,
             agent: None,
             mounter,
         }
@@ -133,6 +135,7 @@ impl TestNode {
             node_bytes_max: self.node_bytes_max,
             server: (!self.is_draining).then_some(server),
             patience: self.patience,
+            trust_window: self.trust_window,
         }
     }
 
@@ -414,7 +417,7 @@ impl TestStream {
             payload_id,
             secret_arn: ARN.into(),
             version_id: version.into(),
-            mount: None,
+            ..Place::default()
         });
     }
 

@@ -5,3 +5,4 @@ mod first_mount;
 mod harness;
 mod life;
 mod restart;
+mod trust;

@@ -56,7 +56,7 @@ async fn files_that_are_right_are_kept_and_receipted_anew() {
     let mut stream = node.server.accept().await;
     assert_eq!(stream.hello().await.mounts.len(), 1);
     stream.welcome();
-    stream.send(Keep { mount_id: MOUNT_ID.into() });
+    stream.send(Keep { mount_id: MOUNT_ID.into(), ..Keep::default() });
     assert_eq!(stream.receipt().await.version_id, "v1");
 }
 

@@ -1,16 +1,17 @@
 //! The stream to the server: connects, comes back after every end, and keeps the agent's own token fresh.
 //! Must not decide about volumes: it hands on what the server says.
 
+mod backoff;
 mod connect;
 mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use backoff::Backoff;
 #[cfg(test)]
 pub(super) use connect::Channel;
 use session::SessionError;
@@ -18,10 +19,6 @@ use session::SessionError;
 use super::config::ServerConfig;
 use super::volumes::Volumes;
 use crate::wire::node::{FromNode, Hello};
-
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// Short, for waiting pods start when the server is back; the jitter spreads the nodes.
-const BACKOFF_LAST: Duration = Duration::from_secs(3);
 
 /// Whether there is a stream, for those who wait for one.
 #[derive(Clone)]
@@ -89,21 +86,20 @@ pub async fn run(
     hello: Hello,
     shutdown: CancellationToken,
 ) {
-    let mut backoff = BACKOFF_FIRST;
+    let mut backoff = Backoff::new();
     while !shutdown.is_cancelled() {
         let session = session::run(&link, &volumes, &server, hello.clone());
         let Some(ended) = shutdown.run_until_cancelled(session).await else { break };
         metrics::counter!("tidelock_node_sessions_total", "end" => ended.reason()).increment(1);
         let was_up = matches!(*link.watch().borrow(), LinkState::Up(_));
         if was_up {
-            backoff = BACKOFF_FIRST;
+            backoff = Backoff::new();
             tracing::warn!(reason = ended.reason(), error = %ended, "the stream to the server has ended");
         } else {
             tracing::debug!(reason = ended.reason(), error = %ended, "the server was not reached");
         }
         end(&link, &volumes, ended.to_string()).await;
-        shutdown.run_until_cancelled(tokio::time::sleep(backoff / 2 + jitter(backoff / 2))).await;
-        backoff = (backoff * 2).min(BACKOFF_LAST);
+        shutdown.run_until_cancelled(tokio::time::sleep(backoff.pause(share()))).await;
     }
     end(&link, &volumes, "the agent is stopping".to_owned()).await;
 }
@@ -114,12 +110,14 @@ async fn end(link: &Link, volumes: &Arc<Volumes>, why: String) {
     link.set(LinkState::Away(why));
     let volumes = Arc::clone(volumes);
     let _ = tokio::task::spawn_blocking(move || volumes.end_session()).await;
+    // Who has looked in between has found a session that is over, and looks again.
+    link.state.send_modify(|_| ());
 }
 
-/// Up to `most`; spread well enough for what it is for.
-fn jitter(most: Duration) -> Duration {
+/// From 0 to 1; random enough for what it is for.
+fn share() -> f64 {
     let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-    most.mul_f64((low % 1000) as f64 / 1000.0)
+    (low % 1000) as f64 / 1000.0
 }
 
 impl SessionError {

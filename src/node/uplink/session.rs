@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::connect::{self, ConnectError};
 use super::{Link, LinkState, Up};
 use crate::node::config::ServerConfig;
-use crate::node::payload::{Payload, Placement};
+use crate::node::payload::{Payload, Placement, Source};
 use crate::node::volumes::Volumes;
 use crate::wire::node::node_stream_client::NodeStreamClient;
 use crate::wire::node::to_node::Message;
@@ -85,6 +85,7 @@ async fn serve(
     };
     let mut inbound = timeout(ANSWER_PATIENCE, welcomed).await.map_err(|_| SessionError::Silent)??;
     tracing::info!(session = id, "connected to the server");
+    volumes.session_is_up(id);
     let up = Up { session: id, outbox };
     link.set(LinkState::Up(up.clone()));
 
@@ -135,14 +136,13 @@ impl Session<'_> {
         match message.message {
             Some(Message::Payload(payload)) => {
                 let id = payload.payload_id;
-                let payload = Payload::from(payload);
-                let held = self.volumes.has_room(payload.bytes()).then(|| Arc::new(payload));
+                let held = self.volumes.hold(Payload::from(payload));
                 self.payloads.insert(id, held);
-                self.count();
+                self.volumes.measure_held();
             }
             Some(Message::DropPayload(dropped)) => {
                 self.payloads.remove(&dropped.payload_id);
-                self.count();
+                self.volumes.measure_held();
             }
             Some(Message::Place(place)) => self.place(place),
             Some(Message::Refused(Refused { request_id, mount_id, reason, message })) => {
@@ -158,10 +158,12 @@ impl Session<'_> {
                 self.volumes.withdraw(self.id, &withdraw.mount_id, withdraw.reason);
             }
             Some(Message::Keep(keep)) => {
-                if let Some(receipt) = self.volumes.keep(&keep.mount_id) {
+                let first_mounts = keep.first_mounts();
+                if let Some(receipt) = self.volumes.keep(self.id, &keep.mount_id, first_mounts) {
                     self.up.send(receipt);
                 }
             }
+            Some(Message::Recorded(recorded)) => self.volumes.recorded(&recorded.mount_id),
             // A second Welcome says nothing new; what a later server says besides is not for us.
             Some(Message::Welcome(_)) | None => {}
         }
@@ -171,7 +173,16 @@ impl Session<'_> {
         match self.payloads.get(&place.payload_id) {
             Some(Some(payload)) => {
                 let payload = Arc::clone(payload);
-                let placement = Placement { session: self.id, payload, mount: place.mount.map(Arc::new) };
+                let first_mounts = place.first_mounts();
+                let source = Source::Server { first_mounts, account_uid: place.account_uid };
+                let mount = place.mount.map(Arc::new);
+                let placement = Placement { session: self.id, payload, mount, source };
+                if place.copy_only {
+                    if let Some(receipt) = self.volumes.copy(&place.mount_id, &placement) {
+                        self.up.send(receipt);
+                    }
+                    return;
+                }
                 self.volumes.place(&place.mount_id, place.request_id, placement);
             }
             missing => {
@@ -192,12 +203,6 @@ impl Session<'_> {
                 });
             }
         }
-    }
-
-    fn count(&self) {
-        let held = || self.payloads.values().flatten();
-        metrics::gauge!("tidelock_node_payloads").set(held().count() as f64);
-        self.volumes.count_payloads(held().map(|payload| payload.bytes()).sum());
     }
 
     /// Tells the server of a new token once its file holds one. A file that cannot be read now is read next time.

@@ -4,22 +4,23 @@
 mod converge;
 mod place;
 mod restore;
+mod trusted;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::manifest::{Manifest, Manifests};
 use super::mounter::{Mounter, MounterError};
-use super::payload::Placement;
+use super::payload::{Payload, Placement};
 use super::target::Target;
+use super::trust::Trust;
 use crate::clock::Clock;
 use crate::projection::ProjectionError;
-use crate::wire::node::{Detach, FromNode, Hello, Receipt, refused};
+use crate::wire::node::{Detach, FirstMounts, FromNode, Hello, Receipt, refused};
 
 /// Why files could not be put in place or taken away.
 #[derive(Debug, thiserror::Error)]
@@ -152,8 +153,9 @@ pub struct Volumes {
     /// File work reads it, a new session writes it: so the list in Hello misses nothing that is under way, and
     /// nothing that an ended session sent is placed after it.
     session: RwLock<Session>,
-    /// Held values of the session.
-    payload_bytes: AtomicU64,
+    /// Every payload that somebody still holds.
+    payloads: Mutex<Vec<Weak<Payload>>>,
+    trust: Trust,
     convergers: TaskTracker,
 }
 
@@ -173,6 +175,7 @@ impl Volumes {
         manifests: Manifests,
         clock: Arc<dyn Clock>,
         node_bytes_max: u64,
+        trust: Trust,
     ) -> Volumes {
         Volumes {
             mounter,
@@ -181,7 +184,8 @@ impl Volumes {
             node_bytes_max,
             table: Mutex::default(),
             session: RwLock::new(Session { id: 0, outbox: None }),
-            payload_bytes: AtomicU64::new(0),
+            payloads: Mutex::default(),
+            trust,
             convergers: TaskTracker::new(),
         }
     }
@@ -225,8 +229,9 @@ impl Volumes {
         let volumes = self.all();
         hello.mounts = volumes
             .iter()
-            .filter_map(|volume| volume.state().manifest.as_ref().map(Manifest::mount))
+            .filter_map(|volume| volume.state().manifest.as_ref().map(|manifest| self.told(manifest)))
             .collect();
+        hello.served = self.served();
         session.outbox = Some(outbox);
         send_within(&session, hello);
         session.id
@@ -235,10 +240,10 @@ impl Volumes {
     /// Ends the session: what it sent counts no more.
     pub fn end_session(&self) {
         let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        self.trust.session_ended(session.id, self.clock.monotonic());
         session.id += 1;
         session.outbox = None;
         drop(session);
-        self.count_payloads(0);
         for volume in self.all() {
             volume.state().wish = None;
             volume.changed.notify_one();
@@ -255,7 +260,8 @@ impl Volumes {
     pub fn place(self: &Arc<Self>, mount_id: &str, request_id: u64, placement: Placement) {
         let Some(volume) = self.find(mount_id) else { return };
         let state = volume.state();
-        if state.manifest.is_some() {
+        if let Some(manifest) = &state.manifest {
+            self.learn(manifest, &placement);
             drop(state);
             self.wish(&volume, Wish::Place(placement));
         } else if request_id == 0 || state.request_id == request_id {
@@ -274,7 +280,8 @@ impl Volumes {
     pub fn withdraw(self: &Arc<Self>, session: u64, mount_id: &str, reason: String) {
         let Some(volume) = self.find(mount_id) else { return };
         let state = volume.state();
-        if state.manifest.is_some() {
+        if let Some(manifest) = &state.manifest {
+            self.distrust(manifest);
             drop(state);
             self.wish(&volume, Wish::Withdraw { session });
         } else {
@@ -283,9 +290,14 @@ impl Volumes {
     }
 
     /// The server finds the files right as they stand: the receipt for them.
-    pub fn keep(&self, mount_id: &str) -> Option<Receipt> {
+    pub fn keep(&self, session: u64, mount_id: &str, first_mounts: FirstMounts) -> Option<Receipt> {
         let volume = self.find(mount_id)?;
-        let held = volume.state().manifest.as_ref()?.held.clone()?;
+        let held = {
+            let state = volume.state();
+            let manifest = state.manifest.as_ref()?;
+            self.stand_by(manifest, first_mounts, session);
+            manifest.held.clone()?
+        };
         Some(Receipt {
             mount_id: mount_id.to_owned(),
             secret_arn: held.secret_arn,
@@ -293,14 +305,14 @@ impl Volumes {
         })
     }
 
-    /// The session holds this many bytes of values now.
-    pub fn count_payloads(&self, bytes: u64) {
-        self.payload_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether values of this size, besides those held, keep the node within its cap.
-    pub fn has_room(&self, bytes: u64) -> bool {
-        self.used_bytes() + bytes <= self.node_bytes_max
+    /// Takes values in, unless the node would go beyond its cap. They count until the last holder lets go.
+    pub fn hold(&self, payload: Payload) -> Option<Arc<Payload>> {
+        if self.used_bytes() + payload.bytes() > self.node_bytes_max {
+            return None;
+        }
+        let payload = Arc::new(payload);
+        lock(&self.payloads).push(Arc::downgrade(&payload));
+        Some(payload)
     }
 
     fn used_bytes(&self) -> u64 {
@@ -309,7 +321,19 @@ impl Volumes {
             .iter()
             .filter_map(|volume| volume.state().manifest.as_ref().map(|manifest| manifest.bytes))
             .sum();
-        files + self.payload_bytes.load(Ordering::Relaxed)
+        let held: u64 = self.held().iter().map(|payload| payload.bytes()).sum();
+        files + held
+    }
+
+    /// The values in memory, each counted once however many hold it.
+    fn held(&self) -> Vec<Arc<Payload>> {
+        let mut payloads = lock(&self.payloads);
+        payloads.retain(|payload| payload.strong_count() > 0);
+        payloads.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub fn measure_held(&self) {
+        metrics::gauge!("tidelock_node_payloads").set(self.held().len() as f64);
     }
 
     fn find(&self, mount_id: &str) -> Option<Arc<Volume>> {
@@ -327,6 +351,7 @@ impl Volumes {
             table.remove(&mount_id);
         }
         drop(table);
+        self.let_go(volume);
         self.show_count();
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Answer, Session, State, Volume, VolumeError, Volumes, Wish, lock, send_within};
 use crate::node::manifest::{Held, Manifest};
 use crate::node::mounter::MounterError;
-use crate::node::payload::Placement;
+use crate::node::payload::{Placement, Source};
 use crate::node::request::{self, Pod, Publication};
 use crate::node::target::Target;
 use crate::projection::{self, Files, Layout};
@@ -51,6 +51,8 @@ impl Volumes {
     /// 4. The manifest: from here on the volume is complete, also after a crash.
     /// 5. The receipt.
     /// 6. What the server has said meanwhile.
+    ///
+    /// In the trust window a note for the audit comes before the mount.
     pub fn place_first(
         self: &Arc<Self>,
         volume: &Arc<Volume>,
@@ -83,6 +85,10 @@ impl Volumes {
             bytes: caps.footprint,
         };
         let filled = || {
+            if matches!(placement.source, Source::Copy) {
+                let now = self.clock.now().as_second();
+                self.manifests.note_served(&manifest, now).map_err(VolumeError::Manifest)?;
+            }
             // 2. The mount.
             let folder = self.mounter.mount(target, group, caps.bytes, caps.inodes)?;
             // 3. The files.
@@ -94,22 +100,28 @@ impl Volumes {
             if let Err(left) = self.mounter.unmount(target) {
                 tracing::error!(mount = %target, error = %left, "a mount that failed could not be undone");
             }
+            self.recorded(&target.mount_id());
             return Err(error);
         }
-        volume.state().manifest = Some(manifest);
+        // Before the volume counts as complete: what the server says from then on comes after it.
+        self.learn(&manifest, placement);
+        volume.state().manifest = Some(manifest.clone());
 
         // 5. The receipt.
         send_receipt(&session, target, placement);
-        drop(session);
         self.show_count();
 
         // 6. What was said before the volume was complete; later words find it complete.
         let latest = volume.answer.borrow().clone();
         match latest {
             Answer::Place(newer) if !Arc::ptr_eq(&newer.payload, &placement.payload) => {
+                self.learn(&manifest, &newer);
                 self.wish(volume, Wish::Place(newer));
             }
-            Answer::Withdrawn { session, .. } => self.wish(volume, Wish::Withdraw { session }),
+            Answer::Withdrawn { session, .. } => {
+                self.distrust(&manifest);
+                self.wish(volume, Wish::Withdraw { session });
+            }
             _ => {}
         }
         Ok(())

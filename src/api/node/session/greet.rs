@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use tonic::{Status, Streaming};
 
 use super::{Answer, End, HELLO_MAX, MOUNTS_MAX, Question, Reviewed, Session, unreadable};
@@ -12,13 +13,18 @@ use crate::access::Principal;
 use crate::api::node::admit;
 use crate::api::node::refusal::Refusal;
 use crate::cluster::{MountClaim, PodRefused};
-use crate::keeper::{KeeperError, Refreshed};
+use crate::keeper::{FirstMounts, KeeperError, Refreshed};
 use crate::wire::node::from_node::Message;
 use crate::wire::node::refused::Reason;
-use crate::wire::node::{FromNode, Hello, Keep, Mount, PROTOCOL_VERSION, Welcome, Withdraw};
+use crate::wire::node::{
+    self as wire, FromNode, Hello, Keep, Mount, PROTOCOL_VERSION, Recorded, Served, Welcome, Withdraw,
+};
 
 /// The largest sum of files that one payload may have: a value as keys and whole, twice over.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 4 * 65_536;
+
+/// As many as an agent notes before it serves no more on its own.
+const SERVED_MAX: usize = 1024;
 
 impl Session {
     pub(super) async fn greet(&mut self, inbound: &mut Streaming<FromNode>) -> Result<(), End> {
@@ -55,6 +61,7 @@ impl Session {
                 },
             );
         }
+        self.take_note(&hello.served).await?;
         for mount in &hello.mounts {
             let record = records.remove(&mount.mount_id);
             self.welcome(mount, record).await?;
@@ -77,6 +84,21 @@ impl Session {
         }
         if hello.mounts.len() > MOUNTS_MAX {
             return Err(Status::resource_exhausted(format!("a node has at most {MOUNTS_MAX} mounts")));
+        }
+        if hello.served.len() > SERVED_MAX {
+            return Err(Status::resource_exhausted(format!("a Hello tells of at most {SERVED_MAX} Served")));
+        }
+        Ok(())
+    }
+
+    /// What the node did on its own is written down before its mounts are judged.
+    async fn take_note(&mut self, served: &[Served]) -> Result<(), End> {
+        for served in served {
+            let mount = served.mount.clone().unwrap_or_default();
+            match (admit::well_formed(&mount), Timestamp::from_second(served.at_seconds)) {
+                (Ok(()), Ok(at)) if !mount.manifest_lost => self.ask(Question::Served { mount, at }).await?,
+                _ => tracing::warn!("the node tells of a mount in the trust window that is none"),
+            }
         }
         Ok(())
     }
@@ -116,7 +138,7 @@ impl Session {
             attributes: mount.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         };
         self.review(async move {
-            let outcome = hub.settings().pods.vouch(&claim).await;
+            let outcome = hub.vouch(&claim).await;
             Reviewed::Object { mount, outcome }
         })
         .await
@@ -141,7 +163,8 @@ impl Session {
             Err(PodRefused::Gone(_)) => {
                 self.waiting.forget(&mount_id);
                 self.lost.remove(&mount_id);
-                self.out.send(Keep { mount_id: mount_id.clone() }).await?;
+                let first_mounts = wire::FirstMounts::Refused.into();
+                self.out.send(Keep { mount_id: mount_id.clone(), first_mounts }).await?;
                 self.ask(Question::Detach { mount_id }).await
             }
             Err(refused) => {
@@ -180,10 +203,16 @@ impl Session {
         }
         let arn = crate::secret::Arn::parse(&mount.secret_arn);
         self.live.insert(mount_id.clone(), arn);
-        match refreshed {
-            Refreshed::Keep => Ok(self.out.send(Keep { mount_id }).await?),
-            other => self.apply(mount_id, other).await,
-        }
+        let first_mounts = match refreshed {
+            Refreshed::Unknown => wire::FirstMounts::Unknown,
+            Refreshed::Keep(FirstMounts::Served) => wire::FirstMounts::Served,
+            Refreshed::Keep(FirstMounts::Refused) => {
+                self.closed.insert(mount_id.clone());
+                wire::FirstMounts::Refused
+            }
+            other => return self.apply(mount_id, other).await,
+        };
+        Ok(self.out.send(Keep { mount_id, first_mounts: first_mounts.into() }).await?)
     }
 
     /// Nobody could be asked. The files stay as they are, and the question is asked again.
@@ -213,6 +242,7 @@ impl Session {
             Answer::Attached { request_id, mount, pod, outcome: Err(refusal) } => {
                 self.refuse(request_id, &mount, Some(pod), &refusal).await
             }
+            Answer::Recorded { mount_id } => Ok(self.out.send(Recorded { mount_id }).await?),
             Answer::Resumed { mount, outcome } => self.resumed(mount, outcome).await,
             Answer::Refreshed(all) => self.refreshed(all).await,
         }

@@ -5,9 +5,9 @@ use super::greet::PAYLOAD_BYTES_MAX;
 use super::{End, Session};
 use crate::access::Principal;
 use crate::api::node::refusal::Refusal;
-use crate::keeper::{Payload as Files, Projected, Refreshed};
+use crate::keeper::{FirstMounts, Payload as Files, Projected, Refreshed};
 use crate::wire::node::refused::Reason;
-use crate::wire::node::{DropPayload, File, Mount, Payload, Place};
+use crate::wire::node::{self as wire, DropPayload, File, Keep, Mount, Payload, Place};
 
 impl Session {
     /// A first mount gets its files.
@@ -25,7 +25,7 @@ impl Session {
         }
         let mount_id = mount.mount_id;
         if self.waiting.granted(&mount_id, request_id) {
-            return self.place(mount_id, request_id, &projected).await;
+            return self.place(mount_id, request_id, &projected, false).await;
         }
         if !self.waiting.contains(&mount_id) && !self.live.contains_key(&mount_id) {
             // Given up meanwhile: the keeper must not count it as a consumer.
@@ -47,12 +47,26 @@ impl Session {
 
     pub(super) async fn apply(&mut self, mount_id: String, refreshed: Refreshed) -> Result<(), End> {
         match refreshed {
-            Refreshed::Keep => Ok(()),
-            Refreshed::Place(projected) if size(&projected.payload) > PAYLOAD_BYTES_MAX => {
+            Refreshed::Unknown => Ok(()),
+            Refreshed::Keep(FirstMounts::Served) => {
+                self.closed.remove(&mount_id);
+                Ok(())
+            }
+            Refreshed::Keep(FirstMounts::Refused) => {
+                if self.closed.insert(mount_id.clone()) {
+                    let first_mounts = wire::FirstMounts::Refused.into();
+                    self.out.send(Keep { mount_id, first_mounts }).await?;
+                }
+                Ok(())
+            }
+            Refreshed::Place(projected) | Refreshed::Copy(projected)
+                if size(&projected.payload) > PAYLOAD_BYTES_MAX =>
+            {
                 tracing::error!(mount_id, "{}", too_large(&projected.payload));
                 Ok(())
             }
-            Refreshed::Place(projected) => self.place(mount_id, 0, &projected).await,
+            Refreshed::Copy(projected) => self.place(mount_id, 0, &projected, true).await,
+            Refreshed::Place(projected) => self.place(mount_id, 0, &projected, false).await,
             Refreshed::Withdraw { reason, message } => {
                 tracing::info!(mount_id, reason, "files are withdrawn");
                 self.live.insert(mount_id.clone(), None);
@@ -61,7 +75,13 @@ impl Session {
         }
     }
 
-    async fn place(&mut self, mount_id: String, request_id: u64, projected: &Projected) -> Result<(), End> {
+    async fn place(
+        &mut self,
+        mount_id: String,
+        request_id: u64,
+        projected: &Projected,
+        copy_only: bool,
+    ) -> Result<(), End> {
         let used = self.payloads.place(&mount_id, &projected.payload.id);
         let secret_arn = projected.arn.to_string();
         let version_id = projected.version.to_string();
@@ -78,9 +98,29 @@ impl Session {
         }
         let mount = self.lost.remove(&mount_id);
         self.live.insert(mount_id.clone(), Some(projected.arn.clone()));
-        let payload_id = used.payload_id;
         metrics::counter!("tidelock_stream_places_sent_total").increment(1);
-        self.out.send(Place { mount_id, request_id, payload_id, secret_arn, version_id, mount }).await?;
+        let first_mounts = match projected.first_mounts {
+            FirstMounts::Served => {
+                self.closed.remove(&mount_id);
+                wire::FirstMounts::Served
+            }
+            FirstMounts::Refused => {
+                self.closed.insert(mount_id.clone());
+                wire::FirstMounts::Refused
+            }
+        };
+        let place = Place {
+            mount_id,
+            request_id,
+            payload_id: used.payload_id,
+            secret_arn,
+            version_id,
+            mount,
+            copy_only,
+            first_mounts: first_mounts.into(),
+            account_uid: projected.account_uid.clone(),
+        };
+        self.out.send(place).await?;
         self.drop_payload(used.dropped).await
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::access::Operation;
 use crate::keeper::Configure;
 use crate::secret::SecretId;
-use crate::wire::node::{DropPayload, Keep, Withdraw};
+use crate::wire::node::{DropPayload, FirstMounts, Keep, Withdraw};
 
 const VALUE: &str = "{\"user\":\"orders\",\"password\":\"one\"}";
 
@@ -135,7 +135,8 @@ async fn after_a_restart_a_mount_keeps_its_files_or_gets_what_changed_meanwhile(
     drop(agent);
     let manifest = held(mount("orders-0", "orders-db"), &payload);
     let mut agent = server.agent("node-1", vec![manifest.clone()]).await;
-    assert_eq!(agent.next().await, Message::Keep(Keep { mount_id: manifest.mount_id.clone() }));
+    let first_mounts = FirstMounts::Served.into();
+    assert_eq!(agent.next().await, Message::Keep(Keep { mount_id: manifest.mount_id.clone(), first_mounts }));
     // What the agent does not name has been unpublished.
     server.until_consumers("orders-db", (1, 1)).await;
     drop(agent);
@@ -208,7 +209,14 @@ async fn a_secret_that_is_removed_for_good_takes_its_files_and_a_scheduled_delet
     let mode = crate::keeper::DeletionMode::OwnWindow;
     server.bench.keeper.schedule_deletion(&Principal::Controller, &id, mode).await.unwrap();
     agent.attach(2, mount("orders-1", "orders-db"), "token-of-orders-1").await;
-    assert_eq!(agent.refused().await.0, Reason::ScheduledForDeletion);
+    loop {
+        match agent.next().await {
+            // The running pod keeps its files; the node learns that others would get none.
+            Message::Keep(keep) => assert_eq!(keep.first_mounts(), FirstMounts::Refused),
+            Message::Refused(refused) => break assert_eq!(refused.reason(), Reason::ScheduledForDeletion),
+            other => panic!("neither kept nor refused: {other:?}"),
+        }
+    }
     server.bench.clock.advance(Duration::from_secs(31 * 24 * 3600 - 60));
     server.bench.keeper.purge_due().await.unwrap();
     let mut withdrawn = false;
@@ -219,6 +227,7 @@ async fn a_secret_that_is_removed_for_good_takes_its_files_and_a_scheduled_delet
                 withdrawn = true;
             }
             Message::Refused(refused) => assert_eq!(refused.reason(), Reason::UnknownSecret),
+            Message::Keep(keep) => assert_eq!(keep.first_mounts(), FirstMounts::Refused),
             other => panic!("neither withdrawn nor refused: {other:?}"),
         }
     }

@@ -31,6 +31,11 @@ check: needs $(CARGO_DENY) ## Run what is fast: format, lints, unit tests, docum
 test: needs ## Run everything, whole clusters included; installs what it needs
 	bash .ci/test
 
+.PHONY: soak
+soak: needs ## Run what takes longer than a test may, such as ten minutes without the server
+	$(E2E) tools
+	bash .ci/soak
+
 .PHONY: e2e
 e2e: needs ## Run the suites on whole clusters only
 	$(E2E) tools

@@ -18,6 +18,7 @@ pub async fn a_node_loses_its_power(shop: &Shop, victim: usize) {
     let old = shop.file(&name_on(1), PASSWORD).await.unwrap();
     // No rotation of ours may be on the node as well: that is another test's.
     shop.cluster.kubectl(&["cordon", &node.name()]).await.unwrap();
+    no_rotation_runs(shop).await;
 
     node.kill().await.unwrap();
     force_delete(shop, &leaver).await;
@@ -46,6 +47,16 @@ pub async fn a_node_loses_its_power(shop: &Shop, victim: usize) {
          the deleted pod's volume gone, {reads} whole readings",
         files.as_secs_f32()
     );
+}
+
+/// Its files are there before its node has told that the pod has ended, and of a pod on a dead node nobody knows.
+async fn no_rotation_runs(shop: &Shop) {
+    let words = ["-n", "tidelock-rotations", "get", "pods", "-o", "jsonpath={.items[*].status.phase}"];
+    let ended = async || {
+        let phases = shop.cluster.kubectl(&words).await.ok()?;
+        phases.split_whitespace().all(|phase| phase == "Succeeded" || phase == "Failed").then_some(())
+    };
+    shop.cluster.wait_for("the rotation's pod to have ended", PATIENCE, ended).await.unwrap();
 }
 
 async fn nothing_of(shop: &Shop, node: usize, uid: &str) {

@@ -5,7 +5,7 @@ mod served;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -154,8 +154,8 @@ impl Manifests {
     fn write(&self, target: &Target, ending: &str, stored: &Stored) -> io::Result<()> {
         let next = self.path(target, TEMPORARY);
         let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        serde_json::to_writer(&file, stored)?;
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        file.write_all(&serde_json::to_vec(stored)?)?;
         fs::rename(next, self.path(target, ending))
     }
 

@@ -110,8 +110,8 @@ fn serve(stream: tokio::net::UnixStream, agent_uid: u32, mounts: &Mutex<Mounts>)
     }
     let request = protocol::read_request(&mut stream)?;
     let outcome = {
-        let mounts = mounts.lock().unwrap_or_else(PoisonError::into_inner);
-        answer(&mounts, request)
+        let mut mounts = mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        answer(&mut mounts, request)
     };
     match outcome {
         Ok(Answer::Folder(folder)) => {
@@ -131,7 +131,7 @@ enum Answer {
     Plain(Reply),
 }
 
-fn answer(mounts: &Mounts, request: Request) -> Result<Answer, MountError> {
+fn answer(mounts: &mut Mounts, request: Request) -> Result<Answer, MountError> {
     match request {
         Request::Mount { target_path, pod_uid, group, bytes, inodes } => {
             let target = mounts.target(&target_path)?;

@@ -4,6 +4,8 @@
 /// One mount of `/proc/self/mountinfo`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MountEntry {
+    /// The kernel's number of the mount, which another one gets after its end.
+    pub id: u64,
     pub mount_point: String,
     pub file_system: String,
     pub source: String,
@@ -28,12 +30,14 @@ pub fn parse(text: &str) -> impl Iterator<Item = MountEntry> {
 
 fn parse_line(line: &str) -> Option<MountEntry> {
     let (mount, file_system) = line.split_once(" - ")?;
-    let mount_point = unescape(mount.split(' ').nth(4)?)?;
+    let mut fields = mount.split(' ');
+    let id = fields.next()?.parse().ok()?;
+    let mount_point = unescape(fields.nth(3)?)?;
     let mut fields = file_system.split(' ');
     let file_system = fields.next()?.to_owned();
     let source = unescape(fields.next()?)?;
     let options = fields.next()?.to_owned();
-    Some(MountEntry { mount_point, file_system, source, options })
+    Some(MountEntry { id, mount_point, file_system, source, options })
 }
 
 /// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
@@ -62,7 +66,7 @@ nonsense
 ";
         let found: Vec<MountEntry> = parse(text).collect();
         assert_eq!(found.len(), 2);
-        assert_eq!(found[0].mount_point, "/mnt2");
+        assert_eq!((found[0].id, found[0].mount_point.as_str()), (36, "/mnt2"));
         assert_eq!(
             (found[1].mount_point.as_str(), found[1].source.as_str()),
             ("/var/lib/a b/mount", "csi.tidelock.dev")

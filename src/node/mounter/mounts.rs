@@ -1,12 +1,13 @@
 //! Mounting and unmounting, by directory descriptor from kubelet's own directory downwards.
 //! Must not act on anything but the mount point of a CSI volume of a pod, nor follow a symbolic link on the way.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -19,6 +20,8 @@ const BYTES_MAX: u64 = 8 * 1024 * 1024;
 const INODES_MAX: u64 = 4096;
 /// A volume is mounted once; more than this and something else is going on.
 const STACKED_MAX: usize = 8;
+/// `STATX_MNT_ID_UNIQUE` of linux/stat.h, which rustix does not name yet.
+const MOUNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +68,23 @@ pub struct Mounts {
     kubelet: PathBuf,
     /// The source that our mounts carry in the kernel's table.
     source: String,
+    /// Mounts that were found to be ours, by the volume's mount id. The kernel's table has hundreds of long lines on a
+    /// busy node: with a hundred volumes to change at once, reading it for each of them takes most of the time.
+    known: HashMap<String, Known>,
+}
+
+/// A mount of ours, as it was found in the kernel's table.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Linux 6.8 and later give it to no other mount before the next boot. Older ones have no such number, and there
+    /// the table is read each time.
+    id: u64,
+    has_noswap: bool,
 }
 
 impl Mounts {
     pub fn new(kubelet: PathBuf, source: String) -> Mounts {
-        Mounts { kubelet, source }
+        Mounts { kubelet, source, known: HashMap::new() }
     }
 
     pub fn target(&self, path: &str) -> Result<Target, MountError> {
@@ -77,7 +92,7 @@ impl Mounts {
     }
 
     /// Mounts, unless done before; in either case what is there is handed over.
-    pub fn mount(&self, target: &Target, group: Option<u32>, size: Size) -> Result<OwnedFd, MountError> {
+    pub fn mount(&mut self, target: &Target, group: Option<u32>, size: Size) -> Result<OwnedFd, MountError> {
         let size = size.checked()?;
         if let Some(entry) = self.entry(target)? {
             return self.hand_over(target, &entry, size);
@@ -111,14 +126,18 @@ impl Mounts {
     }
 
     /// Hands over what is mounted.
-    pub fn open(&self, target: &Target, size: Size) -> Result<OwnedFd, MountError> {
+    pub fn open(&mut self, target: &Target, size: Size) -> Result<OwnedFd, MountError> {
         let size = size.checked()?;
+        if let Some((folder, known)) = self.known_folder(target) {
+            return enlarged(folder, known.has_noswap, size);
+        }
         let entry = self.entry(target)?.ok_or(MountError::NotMounted)?;
         self.hand_over(target, &entry, size)
     }
 
     /// Unmounts and removes the mount point. A reader that still has a file open keeps it until it closes it.
-    pub fn unmount(&self, target: &Target) -> Result<(), MountError> {
+    pub fn unmount(&mut self, target: &Target) -> Result<(), MountError> {
+        self.known.remove(&target.mount_id());
         let parent = match self.open_parent(target) {
             Err(MountError::Failed { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(());
@@ -158,23 +177,32 @@ impl Mounts {
         rustix::mount::mount(self.source.as_str(), through(point), "tmpfs", FLAGS, options.as_c_str())
     }
 
-    /// Opens the mounted directory, after making it large enough.
-    fn hand_over(&self, target: &Target, entry: &MountEntry, size: Size) -> Result<OwnedFd, MountError> {
-        let parent = self.open_parent(target)?;
-        let descriptor = open_beneath(parent.as_fd(), Path::new(MOUNT_FOLDER), OFlags::RDONLY)
-            .map_err(failed("opening the mount"))?;
-        let now = rustix::fs::fstatvfs(&descriptor).map_err(failed("measuring the mount"))?;
-        let wanted =
-            Size { bytes: size.bytes.max(now.f_blocks * now.f_frsize), inodes: size.inodes.max(now.f_files) };
-        if wanted.bytes > now.f_blocks * now.f_frsize || wanted.inodes > now.f_files {
-            // A tmpfs that was mounted with noswap cannot be changed without naming it again.
-            let noswap = if entry.has_flag("noswap") { ",noswap" } else { "" };
-            let options = CString::new(format!("{}{noswap}", size_options(wanted)))
-                .map_err(|error| MountError::Refused(error.to_string()))?;
-            rustix::mount::mount_remount(through(descriptor.as_fd()), FLAGS, options.as_c_str())
-                .map_err(failed("enlarging the tmpfs"))?;
+    /// Opens the mounted directory, after making it large enough, and keeps in mind that it is ours.
+    fn hand_over(&mut self, target: &Target, entry: &MountEntry, size: Size) -> Result<OwnedFd, MountError> {
+        let folder = self.open_folder(target)?;
+        if mount_number(&folder, StatxFlags::MNT_ID) != Some(entry.id) {
+            return Err(MountError::Refused(
+                "what is mounted at the volume's target path changes".to_owned(),
+            ));
         }
-        Ok(descriptor)
+        let has_noswap = entry.has_flag("noswap");
+        if let Some(id) = mount_number(&folder, MOUNT_ID_UNIQUE) {
+            self.known.insert(target.mount_id(), Known { id, has_noswap });
+        }
+        enlarged(folder, has_noswap, size)
+    }
+
+    /// What is mounted at the target, if that is the very mount which was found to be ours before.
+    fn known_folder(&self, target: &Target) -> Option<(OwnedFd, Known)> {
+        let known = *self.known.get(&target.mount_id())?;
+        let folder = self.open_folder(target).ok()?;
+        (mount_number(&folder, MOUNT_ID_UNIQUE) == Some(known.id)).then_some((folder, known))
+    }
+
+    fn open_folder(&self, target: &Target) -> Result<OwnedFd, MountError> {
+        let parent = self.open_parent(target)?;
+        open_beneath(parent.as_fd(), Path::new(MOUNT_FOLDER), OFlags::RDONLY)
+            .map_err(failed("opening the mount"))
     }
 
     /// The last mount of ours at the target, when there is one.
@@ -219,6 +247,28 @@ impl Mounts {
 /// The table has a headline.
 fn is_swap_on() -> bool {
     std::fs::read_to_string("/proc/swaps").is_ok_and(|table| table.lines().count() > 1)
+}
+
+/// The kernel's number of the mount that a descriptor lies in, if it gives the asked kind of number.
+fn mount_number(folder: &OwnedFd, kind: StatxFlags) -> Option<u64> {
+    let found = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, kind).ok()?;
+    (found.stx_mask & kind.bits() != 0).then_some(found.stx_mnt_id)
+}
+
+/// Makes the tmpfs as large as asked; never smaller, for what is there must keep its room.
+fn enlarged(folder: OwnedFd, has_noswap: bool, size: Size) -> Result<OwnedFd, MountError> {
+    let now = rustix::fs::fstatvfs(&folder).map_err(failed("measuring the mount"))?;
+    let wanted =
+        Size { bytes: size.bytes.max(now.f_blocks * now.f_frsize), inodes: size.inodes.max(now.f_files) };
+    if wanted.bytes > now.f_blocks * now.f_frsize || wanted.inodes > now.f_files {
+        // A tmpfs that was mounted with noswap cannot be changed without naming it again.
+        let noswap = if has_noswap { ",noswap" } else { "" };
+        let options = CString::new(format!("{}{noswap}", size_options(wanted)))
+            .map_err(|error| MountError::Refused(error.to_string()))?;
+        rustix::mount::mount_remount(through(folder.as_fd()), FLAGS, options.as_c_str())
+            .map_err(failed("enlarging the tmpfs"))?;
+    }
+    Ok(folder)
 }
 
 fn size_options(size: Size) -> String {

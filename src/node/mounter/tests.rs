@@ -183,6 +183,37 @@ async fn a_foreign_mount_at_the_target_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mount_that_was_ours_is_looked_at_anew_once_it_is_another() {
+    let running = Running::start().await;
+    let (gone, covered) = (running.volume("gone"), running.volume("covered"));
+    let foreign = |target: &Target| {
+        let path = target.path(running.mounter.kubelet());
+        rustix::mount::mount("somebody", path, "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    };
+    let open = |target: &Target| {
+        let asked = target.clone();
+        running.ask(move |m| m.open(&asked, BYTES, INODES))
+    };
+    for target in [&gone, &covered] {
+        let asked = target.clone();
+        running.ask(move |m| m.mount(&asked, None, BYTES, INODES)).await.unwrap();
+        open(target).await.unwrap();
+    }
+
+    let path = gone.path(running.mounter.kubelet());
+    rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    let error = open(&gone).await.unwrap_err();
+    assert!(matches!(error, MounterError::NotMounted), "{error}");
+    // It gets the number that the kernel gave to ours in its table.
+    foreign(&gone);
+    foreign(&covered);
+    for target in [&gone, &covered] {
+        let error = open(target).await.unwrap_err();
+        assert!(matches!(error, MounterError::Failed(_)), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_outside_of_its_duty_are_refused() {
     let running = Running::start().await;
     let socket = running.folder.path().join("mounter.sock");

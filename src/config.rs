@@ -3,11 +3,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::api::aws;
 use crate::node::args::{MounterArgs, NodeArgs};
 use crate::telemetry::LogFilter;
 use crate::{cli, clock, rotator, telemetry};
@@ -125,6 +127,9 @@ pub struct ServerArgs {
     /// The least time between two writes of the consumers in one status
     #[arg(long, default_value = "2s", value_parser = duration, hide = true)]
     pub status_every: Duration,
+    /// How many requests a second one ServiceAccount may send to AWS's API; beyond that it gets ThrottlingException
+    #[arg(long, default_value_t = aws::PER_CALLER)]
+    pub api_requests_per_second: NonZeroU32,
     /// How often the rights of each mount are asked for again
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub recheck_every: Duration,

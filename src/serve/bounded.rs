@@ -33,7 +33,7 @@ pub struct BodyLimits {
 /// Gives `service` requests whose body is there. A body that is too large is answered with 413, one that does not
 /// arrive in time with 408, one that cannot get memory in time with 503; the service never hears of them.
 pub fn bounded<S>(service: S, limits: BodyLimits) -> Bounded<S> {
-    Bounded { service, limits, large: Arc::new(Semaphore::new(limits.large_max)) }
+    Bounded { service, limits, large: Arc::new(Semaphore::new(limits.large_max)), worded: plain }
 }
 
 #[derive(Clone)]
@@ -41,6 +41,21 @@ pub struct Bounded<S> {
     service: S,
     limits: BodyLimits,
     large: Arc<Semaphore>,
+    worded: Worded,
+}
+
+/// How a service's protocol says that a body was not taken: content type and body, from what is wrong and why.
+pub type Worded = fn(Unread, &str) -> (&'static str, Bytes);
+
+fn plain(_: Unread, why: &str) -> (&'static str, Bytes) {
+    ("text/plain; charset=utf-8", Bytes::copy_from_slice(why.as_bytes()))
+}
+
+impl<S> Bounded<S> {
+    /// Clients of this service read errors in its own form only.
+    pub fn worded(self, worded: Worded) -> Self {
+        Self { worded, ..self }
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for Bounded<S>
@@ -62,14 +77,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = self.service.clone();
-        let limits = self.limits;
+        let (limits, worded) = (self.limits, self.worded);
         let large = Arc::clone(&self.large);
         Box::pin(async move {
             let version = request.version();
             let (head, body) = request.into_parts();
             let (_place, body) = match read(body, limits, &large).await {
                 Ok(read) => read,
-                Err(refusal) => return Ok(refusal.response(limits, version)),
+                Err(unread) => return Ok(unread.response(limits, version, worded)),
             };
             let response = service.oneshot(Request::from_parts(head, Full::new(body))).await?;
             Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
@@ -79,9 +94,10 @@ where
 
 /// Why a body was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+pub enum Unread {
     TooLarge,
     TooSlow,
+    /// Too many large ones at once.
     NoRoom,
     Broken,
 }
@@ -91,14 +107,14 @@ async fn read<B>(
     body: B,
     limits: BodyLimits,
     large: &Semaphore,
-) -> Result<(Option<tokio::sync::SemaphorePermit<'_>>, Bytes), Refusal>
+) -> Result<(Option<tokio::sync::SemaphorePermit<'_>>, Bytes), Unread>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let announced = body.size_hint();
     if announced.lower() > limits.bytes_max as u64 {
-        return Err(Refusal::TooLarge);
+        return Err(Unread::TooLarge);
     }
     let deadline = tokio::time::Instant::now() + limits.timeout;
     let is_small = announced.upper().is_some_and(|size| size <= SMALL_BYTES);
@@ -106,36 +122,42 @@ where
         None
     } else {
         let place = tokio::time::timeout_at(deadline, large.acquire());
-        Some(place.await.ok().and_then(Result::ok).ok_or(Refusal::NoRoom)?)
+        Some(place.await.ok().and_then(Result::ok).ok_or(Unread::NoRoom)?)
     };
     let whole = pin!(Limited::new(body, limits.bytes_max).collect());
     match tokio::time::timeout_at(deadline, whole).await {
         Ok(Ok(body)) => Ok((place, body.to_bytes())),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(_)) => Err(Refusal::Broken),
-        Err(_) => Err(Refusal::TooSlow),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(_)) => Err(Unread::Broken),
+        Err(_) => Err(Unread::TooSlow),
     }
 }
 
-impl Refusal {
-    fn response(self, limits: BodyLimits, version: Version) -> Response<UnsyncBoxBody<Bytes, BoxError>> {
+impl Unread {
+    fn response(
+        self,
+        limits: BodyLimits,
+        version: Version,
+        worded: Worded,
+    ) -> Response<UnsyncBoxBody<Bytes, BoxError>> {
         let (status, text) = match self {
-            Refusal::TooLarge => {
+            Unread::TooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {} bytes", limits.bytes_max))
             }
-            Refusal::TooSlow => {
+            Unread::TooSlow => {
                 (StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {:?}", limits.timeout))
             }
-            Refusal::NoRoom => {
+            Unread::NoRoom => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; try again".to_owned())
             }
-            Refusal::Broken => (StatusCode::BAD_REQUEST, "the body ended early or is malformed".to_owned()),
+            Unread::Broken => (StatusCode::BAD_REQUEST, "the body ended early or is malformed".to_owned()),
         };
-        let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
+        let (content_type, body) = worded(self, &text);
+        let body = Full::new(body).map_err(|never| match never {});
         let mut response = Response::new(body.boxed_unsync());
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         // The rest of the body is not read, so an HTTP/1 connection cannot go on; HTTP/2 forbids the header.
         if version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

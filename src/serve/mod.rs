@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-pub use bounded::{BodyLimits, Bounded, bounded};
+pub use bounded::{BodyLimits, Bounded, Unread, Worded, bounded};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

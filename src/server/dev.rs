@@ -20,7 +20,7 @@ use super::surroundings::{Place, Surroundings};
 use super::tasks::Tasks;
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::api::Authenticate;
-use crate::api::aws::{self, AwsApi, StillThere};
+use crate::api::aws::{self, AwsApi, StillThere, Throttle};
 use crate::clock::SystemClock;
 use crate::cluster::{PodRefused, TokenRefused};
 use crate::config::DevArgs;
@@ -56,10 +56,8 @@ pub async fn run(args: DevArgs, stop: CancellationToken, out: &mut (dyn Write + 
     let listener = listener.with_context(|| format!("{} cannot be listened on", args.listen))?;
     let address = listener.local_addr()?;
     let mut tasks = Tasks::new(CancellationToken::new());
-    tasks.spawn(
-        "api",
-        serve(door(listener), bounded(warp::service(aws::routes(api(&keeper))), API_BODY), tasks.stop()),
-    );
+    let routes = bounded(warp::service(aws::routes(api(&keeper))), API_BODY).worded(aws::unread);
+    tasks.spawn("api", serve(door(listener), routes, tasks.stop()));
     tasks.spawn("refusals", Arc::clone(&keeper).keep_refusals(tasks.stop()));
     tasks.spawn("purge", purge(Arc::clone(&keeper), tasks.stop()));
     out.write_all(lines(&args, address, &keeper.local_key()).as_bytes())?;
@@ -126,6 +124,7 @@ fn api(keeper: &Arc<Keeper>) -> Arc<AwsApi> {
         still_there: Arc::new(NoCluster),
         local: Some(keeper.local_key()),
         clock: SystemClock::shared(),
+        throttle: Throttle::per_second(aws::PER_CALLER),
         audience: "tidelock dev".to_owned(),
         draw_password: |rules| rules.draw(&mut SystemRandom),
     })

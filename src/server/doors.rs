@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::may_project::Asking;
 use super::{Ground, Tasks};
 use crate::access::ServiceAccount;
-use crate::api::aws::{self, AwsApi};
+use crate::api::aws::{self, AwsApi, Throttle};
 use crate::api::node::{NodeDoor, NodeSettings};
 use crate::api::{Authenticate, health};
 use crate::cluster::{PodReader, Presences, TokenReviewer};
@@ -82,12 +82,13 @@ pub(super) async fn open(
         still_there: Arc::new(Presences::new(client.clone(), Arc::clone(clock))),
         local: None,
         clock: Arc::clone(clock),
+        throttle: Throttle::per_second(args.api_requests_per_second),
         audience: format!("{}/api", args.installation),
         draw_password: |rules| rules.draw(&mut SystemRandom),
     };
     let door = http("api", args.api_listen, &certificates).await?;
     let routes = warp::service(aws::routes(Arc::new(aws)));
-    tasks.spawn("api", run(door, bounded(routes, API_BODY), tasks.stop()));
+    tasks.spawn("api", run(door, bounded(routes, API_BODY).worded(aws::unread), tasks.stop()));
 
     let streams = NodeDoor::new(node_settings(ground, keeper, tokens), tasks.stop());
     let door = Door {

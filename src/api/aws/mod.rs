@@ -11,6 +11,7 @@ mod shape;
 mod sts;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod xml;
 
 use std::convert::Infallible;
@@ -31,12 +32,14 @@ use zeroize::Zeroizing;
 pub use caller::StillThere;
 pub use error::ApiError;
 use operation::Action;
+pub use throttle::{PER_CALLER, Throttle};
 
 use super::authenticate::Authenticate;
 use crate::clock::Clock;
 use crate::keeper::{AccessKey, Keeper};
 use crate::secret::password::PasswordError;
 use crate::secret::{PasswordRules, Plaintext};
+use crate::serve::Unread;
 use crate::signature::Request;
 
 /// The largest value, written in JSON's longest way (six bytes for one), and room for everything else.
@@ -53,6 +56,7 @@ pub struct AwsApi {
     /// The key of `tidelock dev`; in a cluster there is none.
     pub local: Option<AccessKey>,
     pub clock: Arc<dyn Clock>,
+    pub throttle: Throttle,
     /// `<installation>/api`.
     pub audience: String,
     pub draw_password: DrawPassword,
@@ -138,6 +142,7 @@ impl AwsApi {
     async fn serve(&self, action: Result<Action, ApiError>, incoming: &Incoming) -> Result<Bytes, ApiError> {
         let action = action?;
         let caller = self.caller(incoming.signed_parts(), SERVICE).await?;
+        self.throttle.admit(&caller.who)?;
         let members = action.members(&incoming.body)?;
         action.carry_out(self, &caller.who, members).await
     }
@@ -183,6 +188,18 @@ fn unknown() -> ApiError {
         "UnknownOperationException",
         "There is no such operation: send POST / with the header X-Amz-Target: secretsmanager.<Operation>.",
     )
+}
+
+/// What a client hears whose body was not read: SDKs take no error without a JSON body.
+pub fn unread(wrong: Unread, why: &str) -> (&'static str, Bytes) {
+    let kind = match wrong {
+        Unread::TooLarge | Unread::Broken => "SerializationException",
+        // What SDKs try again by themselves.
+        Unread::TooSlow => "RequestTimeoutException",
+        Unread::NoRoom => throttle::KIND,
+    };
+    let error = ApiError::new(kind, why);
+    (JSON, Bytes::from(serde_json::to_vec(&error.body()).unwrap_or_default()))
 }
 
 const JSON: &str = "application/x-amz-json-1.1";

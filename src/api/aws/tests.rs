@@ -1,5 +1,6 @@
 //! The AWS API over real HTTP, in this process: requests as clients write them, answers as they read them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
@@ -17,6 +18,7 @@ use crate::serve::{BodyLimits, Limits, Protocol, bounded};
 mod conformance;
 mod documented;
 mod errors;
+mod limits;
 mod listing;
 mod secrets;
 mod sessions;
@@ -58,6 +60,14 @@ async fn api() -> Api {
 }
 
 async fn api_with(local: fn(&Keeper) -> Option<AccessKey>) -> Api {
+    api_within(local, PER_CALLER, BODY_BYTES_MAX).await
+}
+
+async fn api_within(
+    local: fn(&Keeper) -> Option<AccessKey>,
+    per_second: NonZeroU32,
+    bytes_max: usize,
+) -> Api {
     let bench = bench().await;
     let owner = account("shop", "orders-api", None);
     bench.tokens.add("owner", AUDIENCE, &owner);
@@ -82,12 +92,14 @@ async fn api_with(local: fn(&Keeper) -> Option<AccessKey>) -> Api {
         still_there: bench.tokens.clone(),
         local: local(&bench.keeper),
         clock: bench.clock.clone(),
+        throttle: Throttle::per_second(per_second),
         audience: AUDIENCE.into(),
         draw_password: |rules| rules.draw(&mut SystemRandom),
     }));
-    let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, timeout: Duration::from_secs(5), large_max: 4 };
+    let limits = BodyLimits { bytes_max, timeout: Duration::from_secs(5), large_max: 4 };
     let (open, door) = door("api", Protocol::Http, Limits::http()).await;
-    tokio::spawn(crate::serve::run(door, bounded(warp::service(routes), limits), open.stop.clone()));
+    let routes = bounded(warp::service(routes), limits).worded(unread);
+    tokio::spawn(crate::serve::run(door, routes, open.stop.clone()));
     Api { bench, client: Client::builder(TokioExecutor::new()).build_http(), open }
 }
 

@@ -13,8 +13,8 @@ use tidelock_e2e::{Process, images, install};
 const REPORTS: &str = "reports-token";
 const TOKEN_FILE: &str = "/run/tidelock/reports-token/value";
 const SAMPLES: [&str; 2] = [
-    include_str!("../../config/samples/reports-token.yaml"),
-    include_str!("../../config/samples/reports.yaml"),
+    include_str!("../../../config/samples/reports-token.yaml"),
+    include_str!("../../../config/samples/reports.yaml"),
 ];
 /// The sample's rotator, which waits in setSecret until somebody lets it go on.
 const HELD: &str =

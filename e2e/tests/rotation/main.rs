@@ -2,6 +2,9 @@
 //! serves all scenarios, one after the other.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(clippy::print_stdout, reason = "a row of the table of faults that the test run ends with")]
+
+mod edits;
 
 use std::collections::BTreeSet;
 
@@ -33,6 +36,7 @@ async fn rotations_end_well_whatever_befalls_them() {
     a_value_that_comes_late_lets_the_schedule_go_on(&shop, &operator).await;
     a_suspended_schedule_waits_and_rotates_at_once_when_it_may(&shop).await;
     a_schedule_deleted_in_the_middle_leaves_no_job_and_resumes_under_its_token(&shop, &operator).await;
+    edits::an_editor_who_never_stops_loses_nothing_and_gets_no_rotation_twice(&shop, &operator).await;
     hold(&shop).await;
     a_value_written_by_hand_ends_a_rotation(&shop, &operator).await;
     a_killed_server_ends_the_rotation_that_it_began(&shop).await;

@@ -11,7 +11,7 @@ mod tests;
 use std::io;
 
 pub use files::{FileName, Files, Layout};
-pub use swap::{present, replace};
+pub use swap::{Former, present, replace, sweep};
 
 /// Why files could not be put in place. None of these holds a value.
 #[derive(Debug, thiserror::Error)]

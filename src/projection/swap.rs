@@ -50,7 +50,9 @@ pub(super) enum Step {
 /// 7. Rename the next link over the link in force: this is the swap.
 /// 8. Link names that are new.
 /// 9. Remove names that are gone.
-/// 10. Remove the former folder.
+/// 10. Remove the former folder when names are gone: they are no longer the pod's. Otherwise it lingers, for a reader may
+///     be on his way through the link into it, and stand still there for as long as his CPU time is used up. [`sweep`]
+///     takes it away, or step 2 of the next call.
 ///
 /// An error in 2 to 6 leaves the former files in force, one in 8 to 10 the new ones; the next call sweeps and
 /// completes. There is no cleaning up on errors, so that an error and a crash leave the same.
@@ -59,8 +61,33 @@ pub fn replace(
     files: &Files<'_>,
     layout: Layout,
     now: Timestamp,
-) -> Result<(), ProjectionError> {
+) -> Result<Former, ProjectionError> {
     replace_stepwise(volume, files, layout, now, &mut |_| Ok(()))
+}
+
+/// What a swap has left of the files before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Former {
+    Gone,
+    /// To be swept a moment later.
+    Lingers,
+}
+
+/// Takes away what no link names: the files before, when nobody can be on his way into them any more.
+pub fn sweep(volume: BorrowedFd<'_>) -> Result<(), ProjectionError> {
+    let volume = Folder::new(volume);
+    let found = Survey::of(volume.entries()?)?;
+    remove_stale(&volume, &found)
+}
+
+fn remove_stale(volume: &Folder<'_>, found: &Survey) -> Result<(), ProjectionError> {
+    if found.has_next {
+        volume.remove_link(DATA_NEXT)?;
+    }
+    for stale in found.folders.iter().filter(|folder| Some(*folder) != found.in_force.as_ref()) {
+        volume.remove_folder(stale)?;
+    }
+    Ok(())
 }
 
 pub(super) fn replace_stepwise(
@@ -69,7 +96,7 @@ pub(super) fn replace_stepwise(
     layout: Layout,
     now: Timestamp,
     after: &mut dyn FnMut(Step) -> Result<(), ProjectionError>,
-) -> Result<(), ProjectionError> {
+) -> Result<Former, ProjectionError> {
     let volume = Folder::new(volume);
 
     // 1. Survey.
@@ -77,12 +104,7 @@ pub(super) fn replace_stepwise(
     after(Step::Surveyed)?;
 
     // 2. Sweep.
-    if found.has_next {
-        volume.remove_link(DATA_NEXT)?;
-    }
-    for stale in found.folders.iter().filter(|folder| Some(*folder) != found.in_force.as_ref()) {
-        volume.remove_folder(stale)?;
-    }
+    remove_stale(&volume, &found)?;
     after(Step::Swept)?;
 
     // 3. The new folder.
@@ -116,16 +138,20 @@ pub(super) fn replace_stepwise(
     after(Step::NamesAdded)?;
 
     // 9. Gone names.
-    for name in found.names.iter().filter(|name| !files.contains(name)) {
+    let gone: Vec<_> = found.names.iter().filter(|name| !files.contains(name)).collect();
+    for name in &gone {
         volume.remove_link(name)?;
     }
     after(Step::NamesRemoved)?;
 
     // 10. The former folder.
-    if let Some(former) = &found.in_force {
-        volume.remove_folder(former)?;
+    let Some(former) = &found.in_force else { return Ok(Former::Gone) };
+    if gone.is_empty() {
+        return Ok(Former::Lingers);
     }
-    after(Step::FormerRemoved)
+    volume.remove_folder(former)?;
+    after(Step::FormerRemoved)?;
+    Ok(Former::Gone)
 }
 
 /// The names of the files in a volume, sorted; `None` when no set of files has ever been completed in it.

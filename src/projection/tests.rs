@@ -41,7 +41,7 @@ fn open(volume: &Path) -> fs::File {
     fs::File::open(volume).unwrap()
 }
 
-fn put(volume: &Path, set: &[(&str, &str)], second: u8) -> Result<(), ProjectionError> {
+fn put(volume: &Path, set: &[(&str, &str)], second: u8) -> Result<Former, ProjectionError> {
     let layout = Layout::with_default_mode(None, None);
     replace(open(volume).as_fd(), &files(set), layout, at(second))
 }
@@ -116,6 +116,7 @@ fn a_swap_killed_at_any_step_leaves_a_complete_set_and_the_next_one_cleans_up() 
 
         put(volume.path(), NEW, 3).unwrap();
         assert_eq!(read_set(volume.path()), owned(NEW), "completed after {step:?}");
+        sweep(open(volume.path()).as_fd()).unwrap();
         assert_eq!(names_in(volume.path()).len(), 5, "left after {step:?}: {:?}", names_in(volume.path()));
     }
 }
@@ -127,8 +128,33 @@ fn a_first_swap_killed_at_any_step_is_completed_by_the_next() {
         put_and_die(volume.path(), NEW, 1, *step, 1);
         put(volume.path(), NEW, 2).unwrap();
         assert_eq!(read_set(volume.path()), owned(NEW), "after {step:?}");
+        sweep(open(volume.path()).as_fd()).unwrap();
         assert_eq!(names_in(volume.path()).len(), 5, "after {step:?}");
     }
+}
+
+#[test]
+fn a_reader_who_is_on_his_way_into_the_former_files_finds_them_until_the_sweep() {
+    const LATER: &[(&str, &str)] = &[("password", "later"), ("username", "later"), ("gone", "later")];
+    let volume = tempfile::tempdir().unwrap();
+    assert_eq!(put(volume.path(), OLD, 1).unwrap(), Former::Gone, "there was none");
+    // He has looked the link up, and is not yet at the file.
+    let on_his_way = volume.path().join(fs::read_link(volume.path().join("..data")).unwrap());
+    assert_eq!(put(volume.path(), LATER, 2).unwrap(), Former::Lingers);
+    assert_eq!(fs::read_to_string(on_his_way.join("password")).unwrap(), "old-password");
+    assert_eq!(read_set(volume.path()), owned(LATER));
+    sweep(open(volume.path()).as_fd()).unwrap();
+    assert!(!on_his_way.exists());
+    assert_eq!(read_set(volume.path()), owned(LATER));
+    sweep(open(volume.path()).as_fd()).unwrap();
+    assert_eq!(names_in(volume.path()).len(), 5);
+
+    // Without a sweep the next swap removes what lingers, and what is taken from the pod goes at once.
+    assert_eq!(put(volume.path(), OLD, 3).unwrap(), Former::Lingers);
+    assert_eq!(put(volume.path(), LATER, 4).unwrap(), Former::Lingers);
+    assert_eq!(names_in(volume.path()).len(), 6);
+    assert_eq!(put(volume.path(), &LATER[..1], 5).unwrap(), Former::Gone);
+    assert_eq!(names_in(volume.path()), ["..2026_11_22_08_30_05.000000000", "..data", "password"]);
 }
 
 #[test]

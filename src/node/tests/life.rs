@@ -24,6 +24,34 @@ async fn a_new_version_changes_the_files_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn former_files_stay_for_a_moment_for_a_reader_who_is_on_his_way_into_them() {
+    let mut node = TestNode::start().await;
+    let mut stream = node.with_volume().await;
+    let folder = |node: &TestNode| {
+        let target = node.target();
+        target.join(std::fs::read_link(target.join("..data")).unwrap())
+    };
+    let on_his_way = folder(&node);
+    stream.payload(2, "v2", &[("password", "second"), ("value", "{}")]);
+    stream.place(0, 2, "v2");
+    assert_eq!(stream.receipt().await.version_id, "v2");
+    assert_eq!(std::fs::read_to_string(on_his_way.join("password")).unwrap(), "c4nary-value-1");
+    assert_eq!(node.read("password").as_deref(), Some("second"));
+    until("the former files are gone", || !on_his_way.exists()).await;
+
+    // An agent that stops leaves them to the next.
+    let on_his_way = folder(&node);
+    stream.payload(3, "v3", &[("password", "third"), ("value", "{}")]);
+    stream.place(0, 3, "v3");
+    assert_eq!(stream.receipt().await.version_id, "v3");
+    node.stop_agent().await;
+    assert!(on_his_way.exists());
+    node.start_agent().await;
+    assert!(!on_his_way.exists());
+    assert_eq!(node.read("password").as_deref(), Some("third"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_larger_version_gets_a_larger_volume() {
     let mut node = TestNode::start().await;
     let mut stream = node.with_volume().await;

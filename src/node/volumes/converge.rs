@@ -4,11 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{Volume, VolumeError, Volumes, Wish};
+use crate::projection::Former;
 use crate::wire::node::Trouble;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// How long former files stay for a reader who is on his way into them. One whose CPU time is used up stands still for
+/// the rest of a tenth of a second.
+const LINGER: Duration = Duration::from_secs(2);
 
 impl Volumes {
     /// Replaces whatever was wished before.
@@ -37,17 +43,28 @@ impl Volumes {
 async fn converge(volumes: Arc<Volumes>, volume: Arc<Volume>) {
     let mut retry = RETRY_FIRST;
     let mut told = None;
+    let mut former = Former::Gone;
     loop {
         let wish = {
             let mut state = volume.state();
-            let Some(wish) = state.wish.clone().filter(|_| !state.is_gone) else {
+            let wish = state.wish.clone().filter(|_| !state.is_gone);
+            if wish.is_none() && former == Former::Gone {
                 state.is_converging = false;
                 return;
-            };
+            }
             wish
         };
-        match fulfil(&volumes, &volume, &wish).await {
-            Ok(()) | Err(VolumeError::Gone | VolumeError::Stale) => {
+        let Some(wish) = wish else {
+            linger(&volumes, &volume).await;
+            former = Former::Gone;
+            continue;
+        };
+        let outcome = fulfil(&volumes, &volume, &wish).await;
+        if let Ok(left) = &outcome {
+            former = *left;
+        }
+        match outcome {
+            Ok(_) | Err(VolumeError::Gone | VolumeError::Stale) => {
                 // Another wish may have come meanwhile: that one stays.
                 volume.state().wish.take_if(|latest| latest.is_same(&wish));
                 (retry, told) = (RETRY_FIRST, None);
@@ -63,12 +80,28 @@ async fn converge(volumes: Arc<Volumes>, volume: Arc<Volume>) {
     }
 }
 
-async fn fulfil(volumes: &Arc<Volumes>, volume: &Arc<Volume>, wish: &Wish) -> Result<(), VolumeError> {
+/// Sweeps former files in a while, unless the next change does it before, or the volume or the agent ends.
+async fn linger(volumes: &Arc<Volumes>, volume: &Arc<Volume>) {
+    let until = Instant::now() + LINGER;
+    let is_over = || {
+        let state = volume.state();
+        state.wish.is_some() || state.is_gone || volumes.convergers.is_closed()
+    };
+    while !is_over() {
+        if timeout_at(until, volume.changed.notified()).await.is_err() {
+            let (volumes, volume) = (Arc::clone(volumes), Arc::clone(volume));
+            let _ = tokio::task::spawn_blocking(move || volumes.sweep(&volume)).await;
+            return;
+        }
+    }
+}
+
+async fn fulfil(volumes: &Arc<Volumes>, volume: &Arc<Volume>, wish: &Wish) -> Result<Former, VolumeError> {
     let (volumes, volume, wish) = (Arc::clone(volumes), Arc::clone(volume), wish.clone());
     let done = tokio::task::spawn_blocking(move || {
         let outcome = volumes.fulfil(&volume, &wish);
         let verb = wish.verb();
-        let word = outcome.as_ref().map_or_else(VolumeError::reason, |()| "Done");
+        let word = outcome.as_ref().map_or_else(VolumeError::reason, |_| "Done");
         metrics::counter!("tidelock_node_swaps_total", "verb" => verb, "outcome" => word).increment(1);
         if outcome.is_ok() {
             tracing::info!(mount = %volume.target, verb, "the files of a volume were changed");

@@ -108,6 +108,8 @@ struct State {
     is_gone: bool,
     wish: Option<Wish>,
     is_converging: bool,
+    /// Of the files before, while they linger.
+    former_bytes: u64,
     /// The Attach whose answers count.
     request_id: u64,
 }
@@ -323,6 +325,12 @@ impl Volumes {
             .sum();
         let held: u64 = self.held().iter().map(|payload| payload.bytes()).sum();
         files + held
+    }
+
+    /// Whether so many bytes more have room while former files stay for a moment, of this volume and of others.
+    fn has_room_to_linger(&self, bytes: u64) -> bool {
+        let lingering: u64 = self.all().iter().map(|volume| volume.state().former_bytes).sum();
+        self.used_bytes() + lingering + bytes <= self.node_bytes_max
     }
 
     /// The values in memory, each counted once however many hold it.

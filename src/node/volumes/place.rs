@@ -12,7 +12,7 @@ use crate::node::mounter::MounterError;
 use crate::node::payload::{Placement, Source};
 use crate::node::request::{self, Pod, Publication};
 use crate::node::target::Target;
-use crate::projection::{self, Files, Layout};
+use crate::projection::{self, Files, Former, Layout};
 use crate::wire::node::{Detach, Mount, Receipt};
 
 /// A swap holds two sets of files for a moment, so a set may take half of a volume, and the next one may be larger.
@@ -91,7 +91,7 @@ impl Volumes {
             }
             // 2. The mount.
             let folder = self.mounter.mount(target, group, caps.bytes, caps.inodes)?;
-            // 3. The files.
+            // 3. The files. Nobody is on his way into any before them.
             projection::replace(folder.as_fd(), &files, publication.layout, self.clock.now())?;
             // 4. The manifest.
             self.manifests.store(&manifest).map_err(VolumeError::Manifest)
@@ -127,8 +127,8 @@ impl Volumes {
         Ok(())
     }
 
-    /// Makes the files of a complete volume what the server wants them to be.
-    pub(super) fn fulfil(&self, volume: &Volume, wish: &Wish) -> Result<(), VolumeError> {
+    /// Makes the files of a complete volume what the server wants them to be. The former ones may linger, to be swept.
+    pub(super) fn fulfil(&self, volume: &Volume, wish: &Wish) -> Result<Former, VolumeError> {
         let session = self.session();
         let _work = lock(&volume.work);
         if session.id != wish.session() {
@@ -148,8 +148,13 @@ impl Volumes {
             complete_from_record(&mut manifest, mount);
         }
         let folder = self.mounter.open(&volume.target, caps.bytes, caps.inodes)?;
-        projection::replace(folder.as_fd(), &files, layout(&manifest), self.clock.now())?;
-        manifest.bytes = caps.footprint;
+        let mut former = projection::replace(folder.as_fd(), &files, layout(&manifest), self.clock.now())?;
+        let former_bytes = std::mem::replace(&mut manifest.bytes, caps.footprint);
+        volume.state().former_bytes = 0;
+        if former == Former::Lingers && !self.has_room_to_linger(caps.footprint) {
+            projection::sweep(folder.as_fd())?;
+            former = Former::Gone;
+        }
         manifest.file_names = files.names().map(|name| name.as_str().to_owned()).collect();
         manifest.held = match wish {
             Wish::Place(placement) => Some(held(placement)),
@@ -159,11 +164,29 @@ impl Volumes {
             // The files are right. With the former manifest a restarted agent is sent them once more.
             tracing::warn!(mount = %volume.target, %error, "writing the manifest failed");
         }
-        volume.state().manifest = Some(manifest);
+        let mut state = volume.state();
+        state.manifest = Some(manifest);
+        state.former_bytes = if former == Former::Lingers { former_bytes } else { 0 };
+        drop(state);
         if let Wish::Place(placement) = wish {
             send_receipt(&session, &volume.target, placement);
         }
-        Ok(())
+        Ok(former)
+    }
+
+    /// Takes former files away that linger. What cannot be swept now goes with the next change.
+    pub(super) fn sweep(&self, volume: &Volume) {
+        let _work = lock(&volume.work);
+        if volume.state().is_gone {
+            return;
+        }
+        let swept = self.look(&volume.target).map_err(VolumeError::from);
+        match swept.and_then(|folder| Ok(projection::sweep(folder.as_fd())?)) {
+            Ok(()) => volume.state().former_bytes = 0,
+            Err(error) => {
+                tracing::warn!(mount = %volume.target, reason = error.reason(), %error, "former files linger");
+            }
+        }
     }
 
     /// Whether a complete volume is still mounted, as far as can be said; only a mounter that says no is believed.

@@ -24,7 +24,10 @@ impl Volumes {
                 None => self.rebuild(&target, mount.group)?,
             };
             if let Some(manifest) = manifest {
-                lock(&self.table).insert(target.mount_id(), Volume::new(target, Some(manifest)));
+                let volume = Volume::new(target, Some(manifest));
+                // Whoever was on his way into files before those in force has arrived.
+                self.sweep(&volume);
+                lock(&self.table).insert(volume.target.mount_id(), volume);
             }
         }
         for target in known.into_keys() {

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
@@ -71,6 +72,7 @@ impl Node for Plugin {
         &self,
         request: tonic::Request<NodePublishVolumeRequest>,
     ) -> Result<tonic::Response<NodePublishVolumeResponse>, Status> {
+        let called = Instant::now();
         let request = request.into_inner();
         let publication = match Publication::parse(&request, &self.kubelet, &self.pod_tokens) {
             Ok(publication) => publication,
@@ -84,15 +86,18 @@ impl Node for Plugin {
         let mount = publication.target.clone();
         let (namespace, pod) = (publication.pod.namespace.clone(), publication.pod.name.clone());
         let secret = publication.secret.clone();
-        match self.publisher.publish(publication).await {
+        let outcome = self.publisher.publish(publication).await;
+        let took_ms = called.elapsed().as_millis() as u64;
+        match outcome {
             Ok(()) => {
                 count_publish("Ok");
-                tracing::info!(%mount, namespace, pod, secret, "volume is published");
+                tracing::info!(%mount, namespace, pod, secret, took_ms, "volume is published");
                 Ok(tonic::Response::new(NodePublishVolumeResponse {}))
             }
             Err(cause) => {
                 count_publish(cause.reason());
-                tracing::info!(%mount, namespace, pod, secret, reason = cause.reason(), "volume has to wait");
+                let reason = cause.reason();
+                tracing::info!(%mount, namespace, pod, secret, reason, took_ms, "volume has to wait");
                 Err(cause.status(&secret))
             }
         }

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::api::aws;
 use crate::node::args::{MounterArgs, NodeArgs};
 use crate::telemetry::LogFilter;
-use crate::{cli, clock, rotator, telemetry};
+use crate::{cli, clock, rotation, rotator, telemetry};
 
 /// AWS Secrets Manager for any Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -144,6 +144,13 @@ pub struct ServerArgs {
     pub leaf_lifetime: Duration,
 }
 
+/// What runs the steps of a rotation in `tidelock dev`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotatorCommand {
+    pub name: String,
+    pub command: String,
+}
+
 /// The settings of a server on one's own machine.
 #[derive(Debug, Clone, Args)]
 pub struct DevArgs {
@@ -159,6 +166,9 @@ pub struct DevArgs {
     /// The account in every ARN; of a folder it is fixed by the first start
     #[arg(long, default_value = "000000000000", value_parser = account)]
     pub account: String,
+    /// A rotator that RotationLambdaARN can name, run by /bin/sh for each step; may be given several times
+    #[arg(long = "rotator", value_name = "NAME=COMMAND", value_parser = rotator_command)]
+    pub rotators: Vec<RotatorCommand>,
     /// Where temporary files go on a machine without a file system in memory
     #[arg(long, env = "TMPDIR", default_value = "/tmp", hide = true)]
     pub temporary: PathBuf,
@@ -247,6 +257,19 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "write an address of this machine alone and a port, such as 127.0.0.1:8444".to_owned())
 }
 
+fn rotator_command(text: &str) -> Result<RotatorCommand, String> {
+    let (name, command) = text.split_once('=').unwrap_or((text, ""));
+    if !rotation::is_rotator_name(name) || command.trim().is_empty() {
+        return Err("write a name of letters, digits, `-` and `_`, then `=` and a command, such as \
+                    'orders-db=./rotate.py'"
+            .to_owned());
+    }
+    if name == rotation::GENERATE {
+        return Err(format!("the rotator {name} is built in: take another name"));
+    }
+    Ok(RotatorCommand { name: name.to_owned(), command: command.to_owned() })
+}
+
 fn region(text: &str) -> Result<String, String> {
     // What AWS's clients take for a region.
     let parts: Vec<&str> = text.split('-').collect();
@@ -314,6 +337,16 @@ mod tests {
         assert_eq!(path(None, Some("/home/a")), is("/home/a/.config/tidelock/config.yaml"));
         assert_eq!(path(Some("x"), Some("/home/a")), is("/home/a/.config/tidelock/config.yaml"));
         assert_eq!(path(Some(""), None), None);
+    }
+
+    #[test]
+    fn a_rotator_has_a_name_of_its_own_and_a_command() {
+        let read = rotator_command("orders-db=./rotate.py --to=x").unwrap();
+        assert_eq!((read.name.as_str(), read.command.as_str()), ("orders-db", "./rotate.py --to=x"));
+        for wrong in ["orders-db", "orders-db=", "orders db=x", "=x"] {
+            assert!(rotator_command(wrong).unwrap_err().contains("such as 'orders-db="), "{wrong}");
+        }
+        assert!(rotator_command("generate=x").unwrap_err().contains("built in"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod tasks;
 mod trouble;
 mod watched;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +177,7 @@ async fn serve(
         region: args.region.clone(),
         account: args.account.clone(),
         names: NamePolicy::NamespacePrefix,
+        rotators: BTreeSet::new(),
     };
     let keeper = Arc::new(Keeper::start(ports, settings, opened.epoch).await?);
     if let Some(installation) = store.installation().await? {

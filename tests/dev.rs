@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tidelock_e2e::pypi;
+use tidelock_e2e::wait_for;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -169,4 +170,150 @@ async fn no_other_machine_is_listened_to() {
     let refused = Command::new(PROGRAM).args(["dev", "--listen", "0.0.0.0:8444"]).output().await.unwrap();
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && error.contains("such as 127.0.0.1:8444"), "{error}");
+}
+
+/// A rotator as people write one for AWS, with boto3: its event from a file, everything else from the environment. It
+/// writes down each step, and waits in setSecret for as long as the file `hold` is there.
+const ROTATE: &str = r#"
+import boto3, json, os, pathlib, sys, time
+here = pathlib.Path(sys.argv[1])
+step, event = os.environ["TIDELOCK_STEP"], json.load(open(os.environ["TIDELOCK_EVENT"]))
+secret, token = event["SecretId"], event["ClientRequestToken"]
+assert event["Step"] == step
+with open(here / "steps", "a") as steps: steps.write(f"{step} {token}\n")
+client = boto3.client("secretsmanager")
+versions = client.describe_secret(SecretId=secret)["VersionIdsToStages"]
+assert "AWSPENDING" in versions[token], versions
+pending = dict(SecretId=secret, VersionId=token, VersionStage="AWSPENDING")
+if step == "createSecret":
+    try: client.get_secret_value(**pending)
+    except client.exceptions.ResourceNotFoundException:
+        new = "made-" + client.get_random_password(ExcludePunctuation=True)["RandomPassword"]
+        client.put_secret_value(SecretId=secret, ClientRequestToken=token, SecretString=new, VersionStages=["AWSPENDING"])
+elif step == "setSecret":
+    while (here / "hold").exists(): time.sleep(0.05)
+elif step == "testSecret":
+    print("tried", client.get_secret_value(**pending)["SecretString"])
+elif step == "finishSecret":
+    current = next(id for id, stages in versions.items() if "AWSCURRENT" in stages)
+    if current != token:
+        client.update_secret_version_stage(SecretId=secret, VersionStage="AWSCURRENT", MoveToVersionId=token, RemoveFromVersionId=current)
+"#;
+
+/// `tidelock dev` with that rotator under the name `db`, its secrets in a folder.
+async fn rotating(home: &Path) -> String {
+    let python = pypi::programs("boto3").await.unwrap().join("python");
+    let script = home.join("rotate.py");
+    fs::write(&script, ROTATE).unwrap();
+    let (python, script, home) = (python.display(), script.display(), home.display());
+    format!("tidelock dev --listen 127.0.0.1:0 --data {home}/data --rotator 'db={python} {script} {home}'")
+}
+
+/// The secret's description, once `is_so` of it.
+async fn described(dev: &Dev, tools: &Path, name: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let command = format!("aws secretsmanager describe-secret --secret-id {name}");
+    let look = async || Some(dev.then(tools, &command).await.unwrap()).filter(|found| is_so(found));
+    wait_for("the secret to be so", DEADLINE, look).await.unwrap()
+}
+
+fn stages(description: &Value, version: &str) -> Vec<String> {
+    let stages = description["VersionIdsToStages"][version].as_array().cloned().unwrap_or_default();
+    stages.iter().map(|stage| stage.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_rotator_of_one_s_own_rotates_and_what_was_cut_off_goes_on() {
+    let tools = pypi::programs("awscli").await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let start = rotating(home.path()).await;
+    let dev = Dev::typed(&start).await;
+    let made = "aws secretsmanager create-secret --name app/db --secret-string first";
+    let first = dev.then(&tools, made).await.unwrap()["VersionId"].as_str().unwrap().to_owned();
+    let wrong = "aws secretsmanager rotate-secret --secret-id app/db --rotation-lambda-arn nobody";
+    let refused = dev.then(&tools, wrong).await.unwrap_err();
+    assert!(refused.contains("AccessDeniedException") && refused.contains("cannot invoke"), "{refused}");
+    let configure = "aws secretsmanager rotate-secret --secret-id app/db --rotation-rules AutomaticallyAfterDays=30 \
+                     --rotation-lambda-arn arn:aws:lambda:local-1:000000000000:function:db";
+    let begun = dev.then(&tools, configure).await.unwrap();
+    let second = begun["VersionId"].as_str().unwrap().to_owned();
+    let done = |version: &str| {
+        let version = version.to_owned();
+        move |found: &Value| stages(found, &version).contains(&"AWSCURRENT".to_owned())
+    };
+    let description = described(&dev, &tools, "app/db", done(&second)).await;
+    assert_eq!(stages(&description, &first), ["AWSPREVIOUS"]);
+    assert_eq!(
+        (&description["RotationEnabled"], &description["RotationRules"]["AutomaticallyAfterDays"]),
+        (&Value::from(true), &Value::from(30))
+    );
+    assert!(!description["LastRotatedDate"].is_null() && !description["NextRotationDate"].is_null());
+    let got = dev.then(&tools, "aws secretsmanager get-secret-value --secret-id app/db").await.unwrap();
+    let value = got["SecretString"].as_str().unwrap().to_owned();
+    assert!(value.starts_with("made-"), "{value}");
+
+    // Killed in the middle of a step: the next start goes on under the same token.
+    fs::write(home.path().join("hold"), "").unwrap();
+    let steps = || fs::read_to_string(home.path().join("steps")).unwrap();
+    let rotate = "aws secretsmanager rotate-secret --secret-id app/db";
+    let third = dev.then(&tools, rotate).await.unwrap()["VersionId"].as_str().unwrap().to_owned();
+    let at_step = async || steps().contains(&format!("setSecret {third}")).then_some(());
+    wait_for("the step setSecret", DEADLINE, at_step).await.unwrap();
+    let said = dev.end(Signal::KILL).await;
+    fs::remove_file(home.path().join("hold")).unwrap();
+    let dev = Dev::typed(&start).await;
+    let description = described(&dev, &tools, "app/db", done(&third)).await;
+    assert_eq!(stages(&description, &second), ["AWSPREVIOUS"]);
+    let created = steps().lines().filter(|line| *line == format!("createSecret {third}")).count();
+    assert_eq!(created, 2, "one attempt before, one after: {}", steps());
+    // What a step prints goes to the terminal, and into no line of ours.
+    let ours = said.lines().filter(|line| line.contains("INFO") || line.contains("WARN"));
+    assert!(said.contains(&format!("tried {value}")) && !ours.into_iter().any(|line| line.contains(&value)));
+    dev.end(Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn the_built_in_rotator_is_there_and_a_cancelled_rotation_ends() {
+    let tools = pypi::programs("awscli").await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let dev = Dev::typed(&rotating(home.path()).await).await;
+    for (name, value) in [("plain", "first"), ("object", r#"{"user":"orders","password":"first"}"#)] {
+        let create = format!("aws secretsmanager create-secret --name {name} --secret-string '{value}'");
+        dev.then(&tools, &create).await.unwrap();
+        let rotate =
+            format!("aws secretsmanager rotate-secret --secret-id {name} --rotation-lambda-arn generate");
+        let version = dev.then(&tools, &rotate).await.unwrap()["VersionId"].as_str().unwrap().to_owned();
+        let current = |found: &Value| stages(found, &version).contains(&"AWSCURRENT".to_owned());
+        described(&dev, &tools, name, current).await;
+        let got = dev.then(&tools, &format!("aws secretsmanager get-secret-value --secret-id {name}")).await;
+        let text = got.unwrap()["SecretString"].as_str().unwrap().to_owned();
+        match serde_json::from_str::<Value>(&text) {
+            Ok(object) if name == "object" => {
+                assert_eq!(object["user"], "orders");
+                assert!(object["password"] != "first");
+            }
+            _ => assert!(name == "plain" && text != "first" && text.len() == 32, "{name}"),
+        }
+    }
+    fs::write(home.path().join("hold"), "").unwrap();
+    let rotate = "aws secretsmanager rotate-secret --secret-id plain --rotation-lambda-arn db";
+    let version = dev.then(&tools, rotate).await.unwrap()["VersionId"].as_str().unwrap().to_owned();
+    let steps = || fs::read_to_string(home.path().join("steps")).unwrap_or_default();
+    let at_step = async || steps().contains("setSecret").then_some(());
+    wait_for("the step setSecret", DEADLINE, at_step).await.unwrap();
+    let holds = || children(dev.child.id().unwrap()).len();
+    assert_eq!(holds(), 1);
+    dev.then(&tools, "aws secretsmanager cancel-rotate-secret --secret-id plain").await.unwrap();
+    let description = described(&dev, &tools, "plain", |_| holds() == 0).await;
+    assert_eq!(description["RotationEnabled"], false);
+    assert_eq!(stages(&description, &version), ["AWSPENDING"]);
+    dev.end(Signal::TERM).await;
+}
+
+/// The processes that a process started and that still run.
+fn children(process: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let of_task = |task: std::io::Result<fs::DirEntry>| {
+        fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
+    };
+    tasks.flat_map(|task| of_task(task).split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }

@@ -82,6 +82,9 @@ impl Rights for Answers {
     }
 }
 
+/// A rotator that is registered.
+pub const ROTATOR: &str = "generate";
+
 pub struct Bench {
     pub keeper: Arc<Keeper>,
     pub rights: Arc<Answers>,
@@ -120,6 +123,7 @@ pub async fn bench() -> Bench {
         region: "local-1".into(),
         account: "000000000000".into(),
         names: NamePolicy::NamespacePrefix,
+        rotators: BTreeSet::from([ROTATOR.to_owned()]),
     };
     let keeper = Arc::new(Keeper::start(ports, settings, epoch).await.unwrap());
     Bench { keeper, rights, tokens: Arc::default(), clock, store, _folder: folder }

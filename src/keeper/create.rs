@@ -97,6 +97,7 @@ impl Keeper {
             recovery_window_days,
             deletion: None,
             rotation_enabled: None,
+            rotation: None,
             tags: (!wanted.tags.is_empty()).then(|| wanted.tags.clone()),
             revision: 0,
         }

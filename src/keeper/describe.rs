@@ -8,7 +8,7 @@ use super::authorise::Act;
 use super::{Keeper, KeeperError};
 use crate::access::{Operation, Principal};
 use crate::secret::{Arn, Name, Origin, SecretId, Stage, VersionId};
-use crate::store::{Deletion, GrantRecord, VersionSummary};
+use crate::store::{Deletion, GrantRecord, RotationConfig, VersionSummary};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -22,6 +22,8 @@ pub struct Description {
     pub rotated_at: Option<Timestamp>,
     pub deletion: Option<Deletion>,
     pub rotation_enabled: Option<bool>,
+    pub rotation: Option<RotationConfig>,
+    pub next_rotation: Option<Timestamp>,
     /// Versions that bear stages; others are hidden, as AWS hides them.
     pub stages: BTreeMap<VersionId, Vec<Stage>>,
     /// Every version, with stages or without, oldest first.
@@ -38,6 +40,7 @@ impl Keeper {
         let (record, _) = self.authorised(act, |_| Vec::new()).await?;
         let mut versions = self.ports.store.versions(&record.arn).await?;
         versions.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        let next_rotation = self.next_rotation(&record).await?;
         let mut stages: BTreeMap<VersionId, Vec<Stage>> = BTreeMap::new();
         for (stage, version) in record.stages {
             stages.entry(version).or_default().push(stage);
@@ -53,6 +56,8 @@ impl Keeper {
             rotated_at: record.rotated_at,
             deletion: record.deletion,
             rotation_enabled: record.rotation_enabled,
+            rotation: record.rotation.map(|config| *config),
+            next_rotation,
             stages,
             versions,
             grants: record.grants,

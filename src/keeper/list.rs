@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::measure::counted;
 use super::{Keeper, KeeperError, PAGE};
 use crate::access::{self, Denied, Operation, Principal, RbacAnswer, Request};
-use crate::secret::Name;
 use crate::secret::filter::{Described, Filter};
+use crate::secret::{Arn, Name};
 use crate::store::SecretRecord;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Listing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub secrets: Vec<SecretRecord>,
+    /// Of those whose rotation the AWS API configured.
+    pub next_rotations: BTreeMap<Arn, Timestamp>,
     /// Where the next page goes on, when there is one.
     pub next: Option<Mark>,
 }
@@ -78,7 +80,9 @@ impl Keeper {
         let more = kept.len() > wanted.limit;
         kept.truncate(wanted.limit);
         let next = kept.last().filter(|_| more).map(|(mark, _)| mark.clone());
-        Ok(Listed { secrets: kept.into_iter().map(|(_, record)| record).collect(), next })
+        let secrets: Vec<_> = kept.into_iter().map(|(_, record)| record).collect();
+        let next_rotations = self.next_rotations(&secrets).await?;
+        Ok(Listed { secrets, next_rotations, next })
     }
 
     /// What is known before the first secret is looked at: whether the caller may list everything, or his own namespace.

@@ -4,6 +4,8 @@
 mod audit;
 mod authorise;
 mod batch;
+mod begin;
+mod cancel_rotation;
 mod commit;
 mod configure;
 mod consumers;
@@ -15,12 +17,14 @@ mod files;
 mod list;
 mod live;
 mod measure;
+mod next_rotation;
 mod policy;
 mod project;
 mod put;
 mod refresh;
 mod refusals;
 mod rotate;
+mod rotate_secret;
 mod sealing;
 mod served;
 mod session;
@@ -53,6 +57,7 @@ pub use project::{FirstMounts, Held, MountRequest, Projected};
 pub use put::Put;
 pub use refresh::Refreshed;
 pub use rotate::{AttemptFailure, Hindrance, RotationView, trigger};
+pub use rotate_secret::{Rotate, Rotating};
 pub use session::{IssuedSession, Session};
 pub use stage::Moved;
 pub use tags::Tagged;
@@ -62,7 +67,10 @@ pub use versions::{Version, Versions};
 
 // What callers give and get back: the controllers know the store by these shapes only.
 pub use crate::seal::AccessKey;
-pub use crate::store::{Deletion, GrantRecord, JobRecord, RotationRecord, RotationState, SecretRecord};
+pub use crate::store::{
+    Deletion, GrantRecord, JobRecord, RotationConfig, RotationRecord, RotationRules, RotationState,
+    SecretRecord,
+};
 
 use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
 use crate::clock::Clock;
@@ -106,6 +114,8 @@ pub struct Settings {
     pub region: String,
     pub account: String,
     pub names: NamePolicy,
+    /// The names that rotators are registered under.
+    pub rotators: BTreeSet<String>,
 }
 
 /// One thing that has happened, told after it was committed. Whoever lags behind reads everything again.

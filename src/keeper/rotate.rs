@@ -1,5 +1,5 @@
-//! Rotate: the journal of a secret's rotation. It begins with an empty AWSPENDING version in one transaction, names the
-//! Job of each attempt, counts failures, and ends as succeeded, failed or abandoned.
+//! Rotate: the journal of a secret's rotation. It begins with an empty AWSPENDING version in one transaction (`begin`),
+//! names the Job of each attempt, counts failures, and ends as succeeded, failed or abandoned.
 //! Must not decide what comes next (`rotation` does), nor make a value: the Job's pod puts it, under a right that lasts
 //! while its Job is the journal's newest.
 //!
@@ -7,16 +7,14 @@
 //! stands in `jobs` under that number. So a failed attempt loses its rights in the transaction that counts it.
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
-use crate::failpoint;
-use crate::rotation::{Pending, Step};
+use crate::rotation::{Attempt, JobState, Pending, Step, Unfinished};
 use crate::seal;
-use crate::secret::{Arn, Name, Stage, ValueKind, VersionId};
+use crate::secret::{Arn, Name, Stage, VersionId};
 use crate::store::{
-    Change, Expected, JobRecord, RotationRecord, RotationState, SecretRecord, StoreError, VersionRecord,
+    Change, Expected, JobRecord, RotationConfig, RotationRecord, RotationState, SecretRecord, StoreError,
 };
 
 /// A secret as far as its rotation goes.
@@ -28,6 +26,8 @@ pub struct RotationView {
     pub hindrance: Option<Hindrance>,
     /// Whether a RotationSchedule is known to be followed; none when there never was one.
     pub enabled: Option<bool>,
+    /// How the AWS API configured it.
+    pub config: Option<RotationConfig>,
     /// When a rotation last moved AWSCURRENT, or a value written by hand took a rotation's place.
     pub last_rotation: Option<Timestamp>,
     /// When the current value was written, by whomever.
@@ -44,6 +44,23 @@ pub enum Hindrance {
     NoValue,
     /// A deletion is scheduled.
     Deletion,
+}
+
+impl RotationView {
+    /// The rotation that has begun and not ended, for the step machine; `out` is the attempt whose Job was made.
+    pub fn unfinished(&self, out: Option<(u32, JobState)>) -> Option<Unfinished> {
+        let (journal, pending) = self.journal.as_ref().zip(self.pending)?;
+        Some(Unfinished {
+            pending,
+            attempt: match out {
+                Some((number, job)) => Attempt::Out { number, job },
+                None => Attempt::Between { next: journal.attempt },
+            },
+            failures: journal.failures,
+            last_failure: journal.failed_at,
+            gave_up: journal.ended_at.filter(|_| journal.state == RotationState::Failed),
+        })
+    }
 }
 
 /// How an attempt failed: reason word and sentence. Never text of a rotator's output.
@@ -87,6 +104,7 @@ impl Keeper {
         Ok(RotationView {
             hindrance,
             enabled: record.rotation_enabled,
+            config: record.rotation.map(|config| *config),
             last_rotation,
             last_written: written.map(|version| version.created_at),
             arn: record.arn,
@@ -140,77 +158,6 @@ impl Keeper {
             }
         }
         Ok(journal.jobs.into_iter().filter(|job| !job.gone).collect())
-    }
-
-    /// Journal entry and empty AWSPENDING version under a fresh token, in one transaction. `answers` is the request
-    /// that this rotation answers; an earlier answer is kept.
-    pub async fn begin_rotation(
-        &self,
-        arn: &Arn,
-        answers: Option<&str>,
-    ) -> Result<RotationRecord, KeeperError> {
-        let version = VersionId::from(Uuid::new_v4());
-        settle(|| self.begin_rotation_once(arn, answers, &version)).await
-    }
-
-    async fn begin_rotation_once(
-        &self,
-        arn: &Arn,
-        answers: Option<&str>,
-        version: &VersionId,
-    ) -> Result<RotationRecord, KeeperError> {
-        let mut record = self.rotated_secret(arn).await?;
-        if record.deletion.is_some() {
-            return Err(KeeperError::MarkedForDeletion);
-        }
-        let before = self.ports.store.rotation(arn).await?;
-        if before.as_ref().is_some_and(is_open) {
-            let says = "A previous rotation isn't complete. That rotation will be reattempted.";
-            return Err(KeeperError::InvalidRequest(says.to_owned()));
-        }
-        let expected = before.as_ref().map_or(Expected::Absent, |before| Expected::Revision(before.revision));
-        let (jobs, handled) =
-            before.map_or_else(Default::default, |before| (before.jobs, before.handled_trigger));
-        // Pods of earlier rotations count as well; their numbers are not given out again while they may live.
-        let jobs: Vec<JobRecord> = jobs.into_iter().filter(|job| !job.gone).collect();
-        let now = self.now();
-        let journal = RotationRecord {
-            arn: arn.clone(),
-            version: version.clone(),
-            state: RotationState::Running,
-            step: None,
-            attempt: jobs.iter().map(|job| job.attempt).max().unwrap_or(0) + 1,
-            failures: 0,
-            jobs,
-            begun_at: now,
-            ended_at: None,
-            failed_at: None,
-            failure: None,
-            handled_trigger: answers.map(str::to_owned).or(handled),
-            revision: 0,
-        };
-        let empty = VersionRecord {
-            arn: arn.clone(),
-            id: version.clone(),
-            created_at: now,
-            kind: ValueKind::String,
-            sealed: None,
-        };
-        record.stages.insert(Stage::pending(), version.clone());
-        record.rotation_enabled = Some(true);
-        record.changed_at = now;
-        let secret_expected = Expected::Revision(record.revision);
-        let audit = self.done(&Principal::Controller, Operation::Rotate, arn, Some(version));
-        let changes = vec![
-            Change::PutVersion(empty),
-            Change::PutSecret(record, secret_expected),
-            Change::PutRotation(journal.clone(), expected),
-        ];
-        failpoint::reach("rotate.before-begin");
-        self.commit(changes, vec![audit]).await?;
-        failpoint::reach("rotate.begun");
-        self.tell(arn, What::Stages);
-        Ok(journal)
     }
 
     /// The rotation that gave up, or waits out its backoff, gets all its retries back under the same token.
@@ -362,11 +309,15 @@ impl Keeper {
         .await
     }
 
-    async fn rotated_secret(&self, arn: &Arn) -> Result<SecretRecord, KeeperError> {
+    pub(super) async fn rotated_secret(&self, arn: &Arn) -> Result<SecretRecord, KeeperError> {
         self.ports.store.secret(arn).await?.ok_or(KeeperError::NotFound)
     }
 
-    async fn pending(&self, record: &SecretRecord, journal: &RotationRecord) -> Result<Pending, KeeperError> {
+    pub(super) async fn pending(
+        &self,
+        record: &SecretRecord,
+        journal: &RotationRecord,
+    ) -> Result<Pending, KeeperError> {
         let at = |stage: Stage| record.stages.get(&stage);
         if at(Stage::current()) == Some(&journal.version) {
             return Ok(Pending::Promoted);
@@ -387,7 +338,7 @@ impl Keeper {
 }
 
 /// Whether the rotation runs, or gave up and waits to be resumed.
-fn is_open(journal: &RotationRecord) -> bool {
+pub(super) fn is_open(journal: &RotationRecord) -> bool {
     matches!(journal.state, RotationState::Running | RotationState::Failed)
 }
 

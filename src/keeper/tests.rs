@@ -20,6 +20,7 @@ mod hundred;
 mod listing;
 mod measure;
 mod projection;
+mod rotate_secret;
 mod values;
 
 /// What the cluster answers: yes to whom is named here, by user and operation.
@@ -115,6 +116,7 @@ async fn bench() -> Bench {
         region: "local-1".into(),
         account: "000000000000".into(),
         names: NamePolicy::NamespacePrefix,
+        rotators: BTreeSet::from(["generate".to_owned()]),
     };
     let keeper = Keeper::start(ports, settings, epoch).await.unwrap();
     Bench { keeper, answers, clock, _folder: folder }

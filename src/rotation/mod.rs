@@ -4,6 +4,7 @@
 //! Pure: no clock, no randomness, no files (time zones come from the table compiled into the program), no
 //! Kubernetes. The controller observes, this room decides, the controller applies.
 
+mod configured;
 mod cron;
 mod decide;
 mod job;
@@ -12,6 +13,7 @@ mod schedule;
 mod step;
 mod window;
 
+pub use configured::{GENERATE, RulesError, is_rotator_name, rotator_name};
 pub use decide::{Attempt, JobState, Observed, Pending, Plan, Reason, Unfinished, decide, next_rotation};
 pub use job::{FinishedJob, job_name, rotation_label, surplus_jobs};
 pub use rules::{KeyEncoding, PasswordRules, Rules};

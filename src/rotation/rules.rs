@@ -1,5 +1,5 @@
 //! How the built-in rotator makes a value: the argument that the controller gives to its Job. No part of it is secret;
-//! all of it stands in the ManagedSecret's spec as well. Must not make values.
+//! all of it stands in the ManagedSecret's spec, or in the server's configuration. Must not make values.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,13 @@ pub enum Rules {
     Password {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+        #[serde(default)]
+        password: PasswordRules,
+    },
+    /// A password where the current value has one: in this key of a JSON object, or as the whole of another text.
+    #[serde(rename_all = "camelCase")]
+    PasswordOrKey {
+        key: String,
         #[serde(default)]
         password: PasswordRules,
     },
@@ -40,6 +47,13 @@ pub struct PasswordRules {
     pub include_space: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_each_included_type: Option<bool>,
+}
+
+impl Default for Rules {
+    /// Of a secret that says nothing of its value's rules.
+    fn default() -> Self {
+        Self::PasswordOrKey { key: "password".to_owned(), password: PasswordRules::default() }
+    }
 }
 
 impl From<secret::PasswordRules> for PasswordRules {
@@ -107,6 +121,7 @@ mod tests {
     fn rules_read_back_as_they_are_written() {
         for rules in [
             r#"{"password":{"key":"password","password":{"length":40}}}"#,
+            r#"{"passwordOrKey":{"key":"password","password":{}}}"#,
             r#"{"symmetricKey":{"bytes":32,"encoding":"Hex"}}"#,
         ] {
             let parsed: Rules = rules.parse().unwrap();

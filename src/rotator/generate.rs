@@ -53,9 +53,19 @@ async fn create(api: &Api, event: &Event, rules: &Rules) -> Result<(), RotatorEr
         Rules::Password { key: None, password } => Made::Text(random_password(api, password).await?),
         Rules::Password { key: Some(key), password } => {
             let current = current(api, event).await?;
-            let mut object = Object::read(&current, key)?;
-            object.replace(key, random_password(api, password).await?);
-            Made::Text(object.text()?)
+            let object = Object::read(&current, key)?;
+            Made::Text(object.replaced(key, random_password(api, password).await?)?)
+        }
+        Rules::PasswordOrKey { key, password } => {
+            let current = current(api, event).await?;
+            if current.secret_string.is_none() {
+                return Err(RotatorError::NotText);
+            }
+            let new = random_password(api, password).await?;
+            Made::Text(match Object::parse(&current) {
+                None => new,
+                Some(object) => object.keyed(key)?.replaced(key, new)?,
+            })
         }
         Rules::SymmetricKey { bytes, encoding } => symmetric_key(usize::from(*bytes), *encoding).await?,
     };
@@ -167,20 +177,25 @@ async fn symmetric_key(length: usize, encoding: KeyEncoding) -> Result<Made, Rot
 struct Object(Map<String, Value>);
 
 impl Object {
-    fn read(value: &SecretValue, key: &str) -> Result<Self, RotatorError> {
+    fn parse(value: &SecretValue) -> Option<Self> {
         let text = value.secret_string.as_ref().map(SecretText::expose).unwrap_or_default();
-        let parsed = serde_json::from_str(text).map(Self).ok();
-        parsed.filter(|object| object.0.contains_key(key)).ok_or_else(|| RotatorError::NoKey(key.to_owned()))
+        serde_json::from_str(text).map(Self).ok()
     }
 
-    fn replace(&mut self, key: &str, text: SecretText) {
+    fn read(value: &SecretValue, key: &str) -> Result<Self, RotatorError> {
+        Self::parse(value).ok_or_else(|| RotatorError::NoKey(key.to_owned()))?.keyed(key)
+    }
+
+    fn keyed(self, key: &str) -> Result<Self, RotatorError> {
+        if self.0.contains_key(key) { Ok(self) } else { Err(RotatorError::NoKey(key.to_owned())) }
+    }
+
+    /// Its text with another value of the key.
+    fn replaced(mut self, key: &str, text: SecretText) -> Result<SecretText, RotatorError> {
         if let Some(Value::String(old)) = self.0.get_mut(key) {
             old.zeroize();
         }
         self.0.insert(key.to_owned(), Value::String(text.expose().to_owned()));
-    }
-
-    fn text(&self) -> Result<SecretText, RotatorError> {
         let bytes = written(&self.0).ok_or(RotatorError::BadPending("it is longer than a value may be"))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| RotatorError::BadPending("it is not text"))?;
         Ok(SecretText::new(text.to_owned()))

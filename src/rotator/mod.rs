@@ -8,13 +8,13 @@ mod relay;
 mod report;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::rotation::{Rules, Step};
-use crate::wire::aws::{Api, CallError, Credential};
+use crate::wire::aws::{Api, CallError, Credential, Token};
 
 /// The first try and its repetitions, each twice as long after the last: 1 + 2 + 4 + 8 + 16 seconds.
 const TRIES: u32 = 6;
@@ -99,6 +99,8 @@ pub enum RotatorError {
         "the current value is not a JSON object with the key `{0}`: put such a value first, or leave `key` out"
     )]
     NoKey(String),
+    #[error("the current value is bytes, and this rotator makes text: take a rotator of your own")]
+    NotText,
     #[error("the new value is not what createSecret makes: {0}")]
     BadPending(&'static str),
     #[error(transparent)]
@@ -123,6 +125,20 @@ pub async fn run(role: Role, shutdown: CancellationToken) -> Result<(), RotatorE
             report::run(&api, &event).await
         }
     }
+}
+
+/// One step of the built-in rotator in this very process, for `tidelock dev`, which has no pods.
+pub async fn generate_here(
+    endpoint: &str,
+    token: Token,
+    event: &Path,
+    step: Step,
+    rules: &Rules,
+) -> Result<(), RotatorError> {
+    let event = event::read(event).await?;
+    let api = Api::new(endpoint, None, Credential::Token(token))
+        .map_err(|source| RotatorError::Call { doing: "the server cannot be called", source })?;
+    generate::run(&api, &event, step, rules).await
 }
 
 impl Context {

@@ -203,6 +203,23 @@ async fn a_password_alone_and_a_key_of_bytes_need_no_current_object() {
 }
 
 #[tokio::test]
+async fn a_password_is_replaced_where_the_current_value_has_it() {
+    let rules = r#"{"passwordOrKey":{"key":"password","password":{"length":40}}}"#;
+    for (current, made) in
+        [("old", "made-40"), (CURRENT, r#"{"password":"made-40","username":"orders"}"#), ("[1]", "made-40")]
+    {
+        let server = Server::start(Secret::begun(current)).await;
+        for step in Step::ALL {
+            server.step(step, rules).await.unwrap();
+        }
+        assert_eq!(server.secret().text(NEW), made);
+    }
+    let server = Server::start(Secret::begun(r#"{"other":"canary"}"#)).await;
+    let error = server.step(Step::CreateSecret, rules).await.unwrap_err();
+    assert!(matches!(error, RotatorError::NoKey(_)) && !error.to_string().contains("canary"), "{error}");
+}
+
+#[tokio::test]
 async fn a_current_value_without_the_key_is_refused_without_being_shown() {
     for current in ["canary", r#"["canary"]"#, r#"{"other":"canary"}"#] {
         let server = Server::start(Secret::begun(current)).await;

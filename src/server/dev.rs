@@ -1,6 +1,10 @@
 //! `tidelock dev`: the AWS API in one process on one's own machine, without a cluster. What it keeps lies in a folder
 //! that is named, or in memory's file system until it ends. Must not listen to other machines, nor be run in production.
 
+mod attempt;
+mod rotations;
+
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -23,13 +27,17 @@ use crate::api::Authenticate;
 use crate::api::aws::{self, AwsApi, StillThere, Throttle};
 use crate::clock::SystemClock;
 use crate::cluster::{PodRefused, TokenRefused};
-use crate::config::DevArgs;
+use crate::config::{DevArgs, RotatorCommand};
 use crate::keeper::{self, AccessKey, Keeper, Rights};
 use crate::kms::{KeyFile, KmsError};
-use crate::seal::SystemRandom;
-use crate::secret::Name;
+use crate::rotation::GENERATE;
+use crate::seal::{self, SystemRandom};
+use crate::secret::{Name, Randomness as _};
 use crate::serve::{Door, Limits, Listener, Protocol, bounded, run as serve};
 use crate::store::LossAccepted;
+use crate::wire::aws::Token;
+use attempt::Rotator;
+use rotations::Rotations;
 
 /// Beside the store: whoever has the folder has both.
 const ROOT_KEY: &str = "root-key";
@@ -51,14 +59,25 @@ pub async fn run(args: DevArgs, stop: CancellationToken, out: &mut (dyn Write + 
         .create(&folder)
         .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     let keeper = Arc::new(open(&args, folder, custody).await?);
+    let own = Own::new();
 
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("{} cannot be listened on", args.listen))?;
     let address = listener.local_addr()?;
     let mut tasks = Tasks::new(CancellationToken::new());
-    let routes = bounded(warp::service(aws::routes(api(&keeper))), API_BODY).worded(aws::unread);
+    let routes = bounded(warp::service(aws::routes(api(&keeper, &own))), API_BODY).worded(aws::unread);
     tasks.spawn("api", serve(door(listener), routes, tasks.stop()));
     tasks.spawn("refusals", Arc::clone(&keeper).keep_refusals(tasks.stop()));
+    let rotator = Rotator {
+        endpoint: format!("http://{address}"),
+        region: args.region.clone(),
+        key: keeper.local_key(),
+        token: own.token(),
+        commands: args.rotators.iter().map(|given| (given.name.clone(), given.command.clone())).collect(),
+        temporary: args.temporary.clone(),
+    };
+    let rotations = Rotations::new(Arc::clone(&keeper), SystemClock::shared(), rotator);
+    tasks.spawn("rotations", rotations.run(tasks.stop()));
     tasks.spawn("purge", purge(Arc::clone(&keeper), tasks.stop()));
     out.write_all(lines(&args, address, &keeper.local_key()).as_bytes())?;
     out.flush()?;
@@ -113,14 +132,20 @@ async fn open(args: &DevArgs, folder: PathBuf, custody: Custody) -> anyhow::Resu
         region: args.region.clone(),
         account: args.account.clone(),
         names: NamePolicy::Free,
+        rotators: named(&args.rotators),
     };
     Ok(Keeper::start(ports, settings, opened.epoch).await?)
 }
 
-fn api(keeper: &Arc<Keeper>) -> Arc<AwsApi> {
+/// The built-in rotator, and those that were given.
+fn named(given: &[RotatorCommand]) -> BTreeSet<String> {
+    given.iter().map(|given| given.name.clone()).chain([GENERATE.to_owned()]).collect()
+}
+
+fn api(keeper: &Arc<Keeper>, own: &Arc<Own>) -> Arc<AwsApi> {
     Arc::new(AwsApi {
         keeper: Arc::clone(keeper),
-        tokens: Arc::new(NoCluster),
+        tokens: Arc::clone(own) as Arc<dyn Authenticate>,
         still_there: Arc::new(NoCluster),
         local: Some(keeper.local_key()),
         clock: SystemClock::shared(),
@@ -222,9 +247,28 @@ impl Rights for NoCluster {
     }
 }
 
+/// The token by which this process calls itself: the built-in rotator asks through the API like any other. It is known
+/// to nobody else, and gone with the process.
+struct Own(Zeroizing<String>);
+
+impl Own {
+    fn new() -> Arc<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SystemRandom.fill(&mut *bytes);
+        Arc::new(Self(Zeroizing::new(seal::hex(&*bytes))))
+    }
+
+    fn token(&self) -> Token {
+        Token::new(self.0.to_string())
+    }
+}
+
 #[async_trait]
-impl Authenticate for NoCluster {
-    async fn authenticate(&self, _: &str, audience: &str) -> Result<Principal, TokenRefused> {
+impl Authenticate for Own {
+    async fn authenticate(&self, token: &str, audience: &str) -> Result<Principal, TokenRefused> {
+        if seal::same(token.as_bytes(), self.0.as_bytes()) {
+            return Ok(Principal::Local);
+        }
         Err(TokenRefused::NotAuthenticated { audience: audience.to_owned() })
     }
 }

@@ -59,6 +59,24 @@ pub struct GrantRecord {
     pub keys: Option<Vec<String>>,
 }
 
+/// How the AWS API configured a secret's rotation. The secret of a custom resource has none: its schedule says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotationConfig {
+    /// The rotator as the caller named it: clients compare what they gave with what they read.
+    pub rotator: String,
+    pub rules: RotationRules,
+    /// Since when the rules are these.
+    pub since: Timestamp,
+}
+
+/// AWS's RotationRules as they were given; without any, rotation happens on request only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RotationRules {
+    pub automatically_after_days: Option<i64>,
+    pub schedule_expression: Option<String>,
+    pub duration: Option<String>,
+}
+
 /// A secret without its values. Its stages are in this record, so that one row decides which version is current.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretRecord {
@@ -76,6 +94,8 @@ pub struct SecretRecord {
     pub recovery_window_days: u8,
     pub deletion: Option<Deletion>,
     pub rotation_enabled: Option<bool>,
+    /// Kept when rotation is switched off.
+    pub rotation: Option<Box<RotationConfig>>,
     /// `None` until somebody sets one: AWS shows no list then, and an empty one after the last is gone.
     pub tags: Option<BTreeMap<String, String>>,
     /// Grows by one with each write of this record.

@@ -3,6 +3,7 @@
 
 mod listing;
 mod policy;
+mod rotation;
 mod secret;
 mod value;
 
@@ -19,6 +20,7 @@ use crate::secret::{NameError, SecretId, Stage, VersionId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     BatchGetSecretValue,
+    CancelRotateSecret,
     CreateSecret,
     DeleteResourcePolicy,
     DeleteSecret,
@@ -31,6 +33,7 @@ pub(super) enum Action {
     ListSecrets,
     PutSecretValue,
     RestoreSecret,
+    RotateSecret,
     TagResource,
     UntagResource,
     UpdateSecret,
@@ -42,8 +45,9 @@ pub(super) enum Action {
     StopReplicationToReplica,
 }
 
-pub(super) const BUILT: [(&str, Action); 22] = [
+pub(super) const BUILT: [(&str, Action); 24] = [
     ("BatchGetSecretValue", Action::BatchGetSecretValue),
+    ("CancelRotateSecret", Action::CancelRotateSecret),
     ("CreateSecret", Action::CreateSecret),
     ("DeleteResourcePolicy", Action::DeleteResourcePolicy),
     ("DeleteSecret", Action::DeleteSecret),
@@ -56,6 +60,7 @@ pub(super) const BUILT: [(&str, Action); 22] = [
     ("ListSecrets", Action::ListSecrets),
     ("PutSecretValue", Action::PutSecretValue),
     ("RestoreSecret", Action::RestoreSecret),
+    ("RotateSecret", Action::RotateSecret),
     ("TagResource", Action::TagResource),
     ("UntagResource", Action::UntagResource),
     ("UpdateSecret", Action::UpdateSecret),
@@ -98,6 +103,8 @@ impl Action {
             Self::UpdateSecret => &["KmsKeyId", "Type"],
             // Our rotations prove themselves by their pod, and their events name no such token.
             Self::PutSecretValue => &["RotationToken"],
+            // For the rotators that AWS itself runs at others' services.
+            Self::RotateSecret => &["ExternalSecretRotationMetadata", "ExternalSecretRotationRoleArn"],
             _ => &[],
         }
     }
@@ -110,6 +117,7 @@ impl Action {
     ) -> Result<Bytes, ApiError> {
         match self {
             Self::BatchGetSecretValue => listing::batch(api, by, members).await,
+            Self::CancelRotateSecret => rotation::cancel(api, by, members).await,
             Self::CreateSecret => secret::create(api, by, members).await,
             Self::DeleteResourcePolicy => policy::delete(api, by, members).await,
             Self::DeleteSecret => secret::delete(api, by, members).await,
@@ -122,6 +130,7 @@ impl Action {
             Self::ListSecrets => listing::secrets(api, by, members).await,
             Self::PutSecretValue => value::put(api, by, members).await,
             Self::RestoreSecret => secret::restore(api, by, members).await,
+            Self::RotateSecret => rotation::rotate(api, by, members).await,
             Self::TagResource => secret::tag(api, by, members).await,
             Self::UntagResource => secret::untag(api, by, members).await,
             Self::UpdateSecret => secret::update(api, by, members).await,

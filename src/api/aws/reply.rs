@@ -11,8 +11,11 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 mod listing;
+mod rotation;
 
 pub(super) use listing::{BatchBody, BatchError, PoliciesBody, PolicyBody, SecretsBody, VersionsBody};
+pub(super) use rotation::RotatingBody;
+use rotation::RulesBody;
 
 use crate::keeper::{Created, Description, Moved, Put, Restored, Revealed, Scheduled, Updated};
 
@@ -160,6 +163,12 @@ pub(super) struct DescriptionBody<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation_enabled: Option<bool>,
+    #[serde(rename = "RotationLambdaARN", skip_serializing_if = "Option::is_none")]
+    rotator: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation_rules: Option<RulesBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_rotation_date: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_rotated_date: Option<Seconds>,
     last_changed_date: Seconds,
@@ -184,6 +193,9 @@ impl<'a> From<&'a Description> for DescriptionBody<'a> {
             name: found.name.as_str(),
             description: found.description.as_deref().filter(|text| !text.is_empty()),
             rotation_enabled: found.rotation_enabled,
+            rotator: found.rotation.as_ref().map(|config| config.rotator.as_str()),
+            rotation_rules: found.rotation.as_ref().and_then(RulesBody::of),
+            next_rotation_date: found.next_rotation.map(Seconds),
             last_rotated_date: found.rotated_at.map(Seconds),
             last_changed_date: Seconds(found.changed_at),
             last_accessed_date: found.accessed_at.map(Seconds),

@@ -76,6 +76,13 @@ impl Members {
         self.list(name).map(|items| items.into_iter().filter_map(members).collect())
     }
 
+    pub(super) fn structure(&mut self, name: &str) -> Option<Members> {
+        match self.0.remove(name) {
+            Some(Given::Structure(members)) => Some(members),
+            _ => None,
+        }
+    }
+
     fn list(&mut self, name: &str) -> Option<Vec<Given>> {
         match self.0.remove(name) {
             Some(Given::List(items)) => Some(items),

@@ -20,6 +20,7 @@ mod documented;
 mod errors;
 mod limits;
 mod listing;
+mod rotation;
 mod secrets;
 mod sessions;
 mod stages;
@@ -83,6 +84,8 @@ async fn api_within(
         Operation::List,
         Operation::ReadPolicy,
         Operation::WritePolicy,
+        Operation::Rotate,
+        Operation::CancelRotation,
     ] {
         bench.rights.allow(&owner, operation);
     }

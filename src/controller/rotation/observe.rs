@@ -15,7 +15,7 @@ use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
 use crate::crd::{ANNOTATION_ROTATE, ManagedSecret, Readable, RotationSchedule, is_object_name};
 use crate::keeper::{Hindrance, JobRecord, RotationState, RotationView, trigger};
-use crate::rotation::{Attempt, Basis, FinishedJob, JobState, Observed, Step, Unfinished, rotation_label};
+use crate::rotation::{Basis, FinishedJob, JobState, Observed, Step, rotation_label};
 
 /// On each pod, by the Job controller.
 const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
@@ -49,16 +49,7 @@ impl Seen {
     /// The same for the step machine.
     pub fn observed(&self) -> Observed<'_> {
         let journal = self.view.journal.as_ref();
-        let unfinished = journal.zip(self.view.pending).map(|(journal, pending)| Unfinished {
-            pending,
-            attempt: match &self.current {
-                Some(job) => Attempt::Out { number: job.record.attempt, job: job.state },
-                None => Attempt::Between { next: journal.attempt },
-            },
-            failures: journal.failures,
-            last_failure: journal.failed_at,
-            gave_up: journal.ended_at.filter(|_| journal.state == RotationState::Failed),
-        });
+        let out = self.current.as_ref().map(|job| (job.record.attempt, job.state));
         Observed {
             arn: self.view.arn.as_str(),
             schedule: Some(&self.wanted.schedule),
@@ -72,7 +63,7 @@ impl Seen {
             rotate_immediately: self.wanted.rotate_immediately,
             asked: self.asked.as_deref(),
             answered: journal.and_then(|journal| journal.handled_trigger.as_deref()),
-            unfinished,
+            unfinished: self.view.unfinished(out),
             earlier_pods_remain: self.earlier_pods_remain,
         }
     }

@@ -70,6 +70,7 @@ impl Bench {
             region: "local-1".to_owned(),
             account: "000000000000".to_owned(),
             names: NamePolicy::NamespacePrefix,
+            rotators: ["generate".to_owned(), "other".to_owned()].into(),
         };
         let keeper = Keeper::start(ports, settings, epoch).await.unwrap();
         let create = Create {

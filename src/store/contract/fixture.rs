@@ -4,12 +4,13 @@ use super::samples::*;
 use crate::secret::ValueKind;
 use crate::store::{AuditEntry, Batch, Change, Epoch, Expected, RotationRecord, SecretRecord, Store};
 
-/// What files of older schemas hold, kept as fixtures: one of each record.
+/// What files of older schemas hold, kept as fixtures: one of each record. Of rotations that the AWS API configures they
+/// know nothing.
 pub fn fixture(epoch: Epoch) -> Batch {
     let changes = vec![
         Change::PutVersion(version(1, 1)),
         Change::PutVersion(empty_version(1, 2)),
-        Change::PutSecret(full_secret(1), Expected::Absent),
+        Change::PutSecret(unconfigured(1), Expected::Absent),
         Change::PutSecret(secret(2), Expected::Absent),
         Change::PutRotation(rotation(1), Expected::Absent),
         Change::PutMount(mount("mount-1", 1, "node-a")),
@@ -20,7 +21,8 @@ pub fn fixture(epoch: Epoch) -> Batch {
 
 pub async fn holds_the_fixture(store: &dyn Store) {
     let wanted = fixture(Epoch(1));
-    let secrets = [SecretRecord { revision: 1, ..full_secret(1) }, SecretRecord { revision: 1, ..secret(2) }];
+    let secrets =
+        [SecretRecord { revision: 1, ..unconfigured(1) }, SecretRecord { revision: 1, ..secret(2) }];
     assert_eq!(store.installation().await.unwrap(), Some(installation()));
     assert_eq!(store.secrets(None, 10).await.unwrap(), secrets);
     assert_eq!(store.version(&arn(1), &id(2)).await.unwrap(), Some(empty_version(1, 2)));
@@ -37,4 +39,8 @@ pub async fn holds_the_fixture(store: &dyn Store) {
     assert_eq!(epoch, Epoch(2));
     let changes = vec![Change::PutSecret(secret(2), Expected::Revision(1))];
     store.commit(Batch { epoch, changes, audit: vec![entry(8, "done")] }).await.unwrap();
+}
+
+fn unconfigured(n: u32) -> SecretRecord {
+    SecretRecord { rotation: None, ..full_secret(n) }
 }

@@ -9,7 +9,8 @@ use crate::seal::{DataKey, KeyId, Place, RootSecret, SystemRandom, seal};
 use crate::secret::{Arn, Name, Origin, Plaintext, Stage, ValueKind, VersionId};
 use crate::store::{
     AuditEntry, Batch, Change, Deletion, Expected, GrantRecord, Installation, InstallationState, JobRecord,
-    MountRecord, Position, RotationRecord, RotationState, SecretRecord, Store, StoreError, VersionRecord,
+    MountRecord, Position, RotationConfig, RotationRecord, RotationRules, RotationState, SecretRecord, Store,
+    StoreError, VersionRecord,
 };
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -57,6 +58,7 @@ pub fn secret(n: u32) -> SecretRecord {
         recovery_window_days: 30,
         deletion: None,
         rotation_enabled: None,
+        rotation: None,
         tags: None,
         revision: 0,
     }
@@ -86,6 +88,15 @@ pub fn full_secret(n: u32) -> SecretRecord {
         recovery_window_days: 7,
         deletion: Some(Deletion { requested_at: at(63), due_at: at(9_000_000) }),
         rotation_enabled: Some(true),
+        rotation: Some(Box::new(RotationConfig {
+            rotator: "arn:aws:lambda:local-1:000000000000:function:orders".into(),
+            rules: RotationRules {
+                automatically_after_days: Some(30),
+                schedule_expression: Some("rate(30 days)".into()),
+                duration: Some("2h".into()),
+            },
+            since: at(64),
+        })),
         ..secret(n)
     }
 }

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 
+use super::parts::{StoredDeletion, StoredRotationConfig};
 use super::table::{Table, bulk_digest};
 use crate::access::ServiceAccount;
 use crate::seal::{KeyId, Sealed};
 use crate::secret::{Arn, Name, Origin, Stage, ValueKind, VersionId};
 use crate::store::{
-    AuditEntry, AuditRecord, Deletion, GrantRecord, Installation, InstallationState, MountRecord,
-    SecretRecord, StoreError, VersionRecord, VersionSummary,
+    AuditEntry, AuditRecord, GrantRecord, Installation, InstallationState, MountRecord, SecretRecord,
+    StoreError, VersionRecord, VersionSummary,
 };
 
 pub(super) const INSTALLATION: Table = Table {
@@ -174,6 +175,7 @@ struct StoredSecret {
     recovery_window_days: u8,
     deletion: Option<StoredDeletion>,
     rotation_enabled: Option<bool>,
+    rotation: Option<StoredRotationConfig>,
     tags: Option<BTreeMap<String, String>>,
 }
 
@@ -182,12 +184,6 @@ struct StoredSecret {
 enum StoredOrigin {
     CustomResource { namespace: String, name: String, uid: String, namespace_uid: String },
     Api,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredDeletion {
-    requested_at: Timestamp,
-    due_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -234,11 +230,9 @@ pub(super) fn secret_row(record: &SecretRecord) -> Result<Vec<Value>, StoreError
         stages: record.stages.iter().map(|(stage, id)| (stage.to_string(), id.to_string())).collect(),
         grants: record.grants.iter().map(stored_grant).collect(),
         recovery_window_days: record.recovery_window_days,
-        deletion: record
-            .deletion
-            .as_ref()
-            .map(|deletion| StoredDeletion { requested_at: deletion.requested_at, due_at: deletion.due_at }),
+        deletion: record.deletion.as_ref().map(StoredDeletion::from),
         rotation_enabled: record.rotation_enabled,
+        rotation: record.rotation.as_deref().map(StoredRotationConfig::from),
         tags: record.tags.clone(),
     };
     Ok(vec![text(&record.name), text(&record.arn), number(record.revision), json(&stored)?])
@@ -284,10 +278,9 @@ pub(super) fn secret(values: Vec<Value>) -> Result<SecretRecord, StoreError> {
         stages,
         grants,
         recovery_window_days: stored.recovery_window_days,
-        deletion: stored
-            .deletion
-            .map(|deletion| Deletion { requested_at: deletion.requested_at, due_at: deletion.due_at }),
+        deletion: stored.deletion.map(Into::into),
         rotation_enabled: stored.rotation_enabled,
+        rotation: stored.rotation.map(|stored| Box::new(stored.into())),
         tags: stored.tags,
         revision,
     })

@@ -11,6 +11,7 @@ mod fault;
 mod folder;
 mod journal;
 mod ledger;
+mod parts;
 mod readers;
 mod schema;
 mod soundness;

@@ -36,7 +36,7 @@ pub(super) async fn secrets(api: &AwsApi, by: &Principal, mut members: Members) 
     };
     let listed = api.keeper.list(by, &listing).await?;
     let next = listed.next.as_ref().map(|mark| token("ListSecrets", &order, mark));
-    written(&SecretsBody::of(&listed.secrets, next))
+    written(&SecretsBody::of(&listed, next))
 }
 
 pub(super) async fn versions(api: &AwsApi, by: &Principal, mut members: Members) -> Result<Bytes, ApiError> {

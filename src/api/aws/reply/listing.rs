@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Seconds, TagBody, ValueBody, tag_bodies};
+use super::{RulesBody, Seconds, TagBody, ValueBody, tag_bodies};
 use crate::api::aws::error::ApiError;
-use crate::keeper::{NoPolicy, SecretRecord, Versions};
+use crate::keeper::{Listed, NoPolicy, SecretRecord, Versions};
 use crate::secret::Stage;
 
 #[derive(Serialize)]
@@ -18,8 +18,12 @@ pub(in crate::api::aws) struct SecretsBody<'a> {
 }
 
 impl<'a> SecretsBody<'a> {
-    pub(in crate::api::aws) fn of(secrets: &'a [SecretRecord], next_token: Option<String>) -> Self {
-        Self { secret_list: secrets.iter().map(SecretBody::from).collect(), next_token }
+    pub(in crate::api::aws) fn of(listed: &'a Listed, next_token: Option<String>) -> Self {
+        let body = |found: &'a SecretRecord| SecretBody {
+            next_rotation_date: listed.next_rotations.get(&found.arn).copied().map(Seconds),
+            ..SecretBody::from(found)
+        };
+        Self { secret_list: listed.secrets.iter().map(body).collect(), next_token }
     }
 }
 
@@ -34,6 +38,12 @@ struct SecretBody<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation_enabled: Option<bool>,
+    #[serde(rename = "RotationLambdaARN", skip_serializing_if = "Option::is_none")]
+    rotator: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation_rules: Option<RulesBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_rotation_date: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_rotated_date: Option<Seconds>,
     last_changed_date: Seconds,
@@ -59,6 +69,9 @@ impl<'a> From<&'a SecretRecord> for SecretBody<'a> {
             name: found.name.as_str(),
             description: found.description.as_deref().filter(|text| !text.is_empty()),
             rotation_enabled: found.rotation_enabled,
+            rotator: found.rotation.as_ref().map(|config| config.rotator.as_str()),
+            rotation_rules: found.rotation.as_deref().and_then(RulesBody::of),
+            next_rotation_date: None,
             last_rotated_date: found.rotated_at.map(Seconds),
             last_changed_date: Seconds(found.changed_at),
             last_accessed_date: found.accessed_at.map(Seconds),

@@ -16,7 +16,7 @@ fn quoted(cell: &str) -> BTreeSet<&str> {
 fn the_table_of_operations_is_what_is_built() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs/aws-api.md")).unwrap();
-    let tests: String = ["conformance", "errors", "listing", "secrets", "stages", "values"]
+    let tests: String = ["conformance", "errors", "listing", "rotation", "secrets", "stages", "values"]
         .into_iter()
         .map(|name| fs::read_to_string(root.join(format!("src/api/aws/tests/{name}.rs"))).unwrap())
         .collect();

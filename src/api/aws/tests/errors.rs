@@ -226,9 +226,9 @@ async fn members_that_are_not_built_are_refused_by_name() {
 #[tokio::test]
 async fn operations_that_are_not_built_and_those_that_do_not_exist_are_unknown() {
     let api = api().await;
-    let (kind, message) = api.error("RotateSecret", json!({})).await;
+    let (kind, message) = api.error("PutResourcePolicy", json!({})).await;
     assert_eq!(kind, "UnknownOperationException");
-    assert!(message.contains("RotateSecret is not supported"), "{message}");
+    assert!(message.contains("PutResourcePolicy is not supported"), "{message}");
     let (kind, message) = api.error("DropTables", json!({})).await;
     assert!(kind == "UnknownOperationException" && !message.contains("DropTables"), "{message}");
     let get = api.send(http::Request::get("/").header("Authorization", "Bearer owner"), "").await;

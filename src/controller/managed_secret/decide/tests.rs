@@ -33,6 +33,8 @@ fn secret(origin: Origin) -> Description {
         rotated_at: None,
         deletion: None,
         rotation_enabled: None,
+        rotation: None,
+        next_rotation: None,
         stages: BTreeMap::new(),
         versions: Vec::new(),
         grants: Vec::new(),

@@ -67,6 +67,7 @@ fn seen(journal: Option<RotationRecord>) -> Seen {
             name: Name::parse("shop/orders-db").unwrap(),
             hindrance: None,
             enabled: Some(true),
+            config: None,
             last_rotation: Some(at("2026-03-01T04:20:00.25Z")),
             last_written: None,
             pending: journal.as_ref().map(|_| Pending::Empty),

@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod kms;
 pub mod node;
 pub mod pki;
+pub mod policy;
 pub mod projection;
 pub mod rotation;
 pub mod rotator;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 /// The rooms, and what each may import from this crate. A room that is not listed may not exist.
 const ROOMS: &[(&str, &[&str])] = &[
     ("secret", &[]),
-    ("access", &["secret"]),
+    ("access", &["secret", "policy"]),
     ("rotation", &["secret"]),
+    ("policy", &[]),
     ("inject", &[]),
     ("seal", &["secret", "access"]),
     ("signature", &["seal"]),
@@ -72,7 +73,7 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that do no I/O: they take time and randomness as arguments.
-const PURE: &[&str] = &["secret", "access", "rotation", "inject", "signature"];
+const PURE: &[&str] = &["secret", "policy", "access", "rotation", "inject", "signature"];
 const IMPURE_WORDS: &[&str] = &["std::fs", "std::net", "std::process", "tokio::", "reqwest::", "std::env"];
 
 const LINES_MAX: usize = 400;

@@ -99,6 +99,7 @@ impl Keeper {
             rotation_enabled: None,
             rotation: None,
             tags: (!wanted.tags.is_empty()).then(|| wanted.tags.clone()),
+            policy: None,
             revision: 0,
         }
     }

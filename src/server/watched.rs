@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::StorePosition;
 use crate::secret::{Arn, Name, VersionId};
 use crate::store::{
-    AuditRecord, Batch, Epoch, Installation, MountRecord, Position, RotationRecord, SecretRecord, Store,
-    StoreError, VersionRecord, VersionSummary,
+    AuditRecord, Batch, Epoch, Installation, MountRecord, PolicyRecord, Position, RotationRecord,
+    SecretRecord, Store, StoreError, VersionRecord, VersionSummary,
 };
 
 pub struct WatchedStore {
@@ -100,6 +100,10 @@ impl Store for WatchedStore {
 
     async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError> {
         self.seen(self.store.rotations().await)
+    }
+
+    async fn policy(&self, arn: &Arn) -> Result<Option<PolicyRecord>, StoreError> {
+        self.seen(self.store.policy(arn).await)
     }
 
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {

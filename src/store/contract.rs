@@ -49,6 +49,7 @@ macro_rules! fulfils_the_contract {
             a_value_is_written_once_and_an_empty_version_filled_once,
             nothing_is_written_beside_a_secret_that_is_not_there,
             a_stage_names_a_version_that_exists,
+            a_secret_names_the_policy_that_it_has,
             removing_a_secret_removes_all_of_it_and_no_other,
             a_writer_of_an_earlier_epoch_is_fenced,
             an_epoch_survives_reopening,

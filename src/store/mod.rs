@@ -57,6 +57,8 @@ pub trait Store: Send + Sync {
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError>;
     async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError>;
 
+    async fn policy(&self, arn: &Arn) -> Result<Option<PolicyRecord>, StoreError>;
+
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError>;
     async fn mounts_of_secret(&self, arn: &Arn) -> Result<Vec<MountRecord>, StoreError>;
     async fn mounts_on_node(&self, node: &str) -> Result<Vec<MountRecord>, StoreError>;

@@ -98,8 +98,20 @@ pub struct SecretRecord {
     pub rotation: Option<Box<RotationConfig>>,
     /// `None` until somebody sets one: AWS shows no list then, and an empty one after the last is gone.
     pub tags: Option<BTreeMap<String, String>>,
+    /// The number of its resource policy; `None` when it has none.
+    pub policy: Option<u64>,
     /// Grows by one with each write of this record.
     pub revision: u64,
+}
+
+/// The resource policy of a secret, as somebody put it. Who reads the secret's record knows whether there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRecord {
+    pub arn: Arn,
+    /// The revision of the secret's record that it came with: another policy of the same secret has another number.
+    pub number: u64,
+    pub text: String,
+    pub put_at: Timestamp,
 }
 
 /// One version. `sealed` is `None` for the empty AWSPENDING version that a rotation begins with.
@@ -212,12 +224,15 @@ pub enum Change {
     PutInstallation(Installation),
     /// The store writes the record with its expected revision plus one.
     PutSecret(SecretRecord, Expected),
-    /// Removes the secret with versions, rotation and mounts.
+    /// Removes the secret with policy, versions, rotation and mounts.
     RemoveSecret(Arn, Expected),
     /// Fails with `Conflict` when the version exists with a value: a value is written once.
     PutVersion(VersionRecord),
     RemoveVersion(Arn, VersionId),
     PutRotation(RotationRecord, Expected),
+    /// Goes with a write of the secret's record, which names its number.
+    PutPolicy(PolicyRecord),
+    RemovePolicy(Arn),
     PutMount(MountRecord),
     RemoveMount(String),
 }

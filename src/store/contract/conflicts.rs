@@ -69,6 +69,8 @@ pub async fn nothing_is_written_beside_a_secret_that_is_not_there(bench: &dyn Be
         Change::PutVersion(version(1, 1)),
         Change::PutRotation(rotation(1), Expected::Absent),
         Change::PutMount(mount("mount-1", 1, "node-a")),
+        Change::PutPolicy(policy(1, 1)),
+        Change::RemovePolicy(arn(1)),
     ] {
         let described = format!("{change:?}");
         assert_eq!(write(&*store, vec![change]).await, Err(StoreError::Conflict), "{described}");
@@ -92,6 +94,24 @@ pub async fn a_stage_names_a_version_that_exists(bench: &dyn Bench) {
     assert_eq!(store.versions(&arn(1)).await.unwrap().len(), 1);
 }
 
+pub async fn a_secret_names_the_policy_that_it_has(bench: &dyn Bench) {
+    let store = bench.open().await.unwrap();
+    let named = |policy| SecretRecord { policy, ..secret(1) };
+    let put = |policy, expected| Change::PutSecret(named(policy), expected);
+    let conflict = Err(StoreError::Conflict);
+    assert_eq!(write(&*store, vec![put(Some(1), Expected::Absent)]).await, conflict);
+    write(&*store, vec![put(Some(1), Expected::Absent), Change::PutPolicy(policy(1, 1))]).await.unwrap();
+    assert_eq!(write(&*store, vec![Change::PutPolicy(policy(1, 2))]).await, conflict);
+    assert_eq!(write(&*store, vec![Change::RemovePolicy(arn(1))]).await, conflict);
+    assert_eq!(write(&*store, vec![put(None, Expected::Revision(1))]).await, conflict);
+    assert_eq!(store.policy(&arn(1)).await.unwrap(), Some(policy(1, 1)));
+    let other = vec![put(Some(2), Expected::Revision(1)), Change::PutPolicy(policy(1, 2))];
+    write(&*store, other).await.unwrap();
+    assert_eq!(store.policy(&arn(1)).await.unwrap(), Some(policy(1, 2)));
+    write(&*store, vec![put(None, Expected::Revision(2)), Change::RemovePolicy(arn(1))]).await.unwrap();
+    assert_eq!(store.policy(&arn(1)).await.unwrap(), None);
+}
+
 pub async fn removing_a_secret_removes_all_of_it_and_no_other(bench: &dyn Bench) {
     let store = bench.open().await.unwrap();
     fill(&*store, 1).await;
@@ -103,6 +123,7 @@ pub async fn removing_a_secret_removes_all_of_it_and_no_other(bench: &dyn Bench)
         assert_eq!(store.versions(&arn(n)).await.unwrap().len(), 2 * count);
         assert_eq!(store.rotation(&arn(n)).await.unwrap().iter().count(), count);
         assert_eq!(store.mounts_of_secret(&arn(n)).await.unwrap().len(), count);
+        assert_eq!(store.policy(&arn(n)).await.unwrap().iter().count(), count);
     }
     // The name is free again, under a new ARN.
     let again = SecretRecord { arn: arn(3), ..secret(1) };

@@ -18,6 +18,7 @@ pub async fn an_empty_store_holds_nothing(bench: &dyn Bench) {
     assert_eq!(store.version(&arn(1), &id(1)).await.unwrap(), None);
     assert_eq!(store.versions(&arn(1)).await.unwrap(), []);
     assert_eq!(store.rotations().await.unwrap(), []);
+    assert_eq!(store.policy(&arn(1)).await.unwrap(), None);
     assert_eq!(store.mount("mount-1").await.unwrap(), None);
     assert_eq!(store.audit(0, 10).await.unwrap(), []);
     assert_eq!(store.newest_record_at().await.unwrap(), None);
@@ -27,10 +28,11 @@ pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
     let mut store = bench.open().await.unwrap();
     let sealed = version(1, 1);
     let tags = Some(BTreeMap::from([("team".to_owned(), "orders \u{1f511}".to_owned())]));
-    let tagged = SecretRecord { tags, ..full_secret(1) };
+    let tagged = SecretRecord { tags, policy: Some(1), ..full_secret(1) };
     fill(&*store, 2).await;
     let changes = vec![
         Change::PutSecret(tagged.clone(), Expected::Absent),
+        Change::PutPolicy(policy(1, 1)),
         Change::PutVersion(sealed.clone()),
         Change::PutVersion(empty_version(1, 2)),
         Change::PutRotation(rotation(1), Expected::Absent),
@@ -49,6 +51,7 @@ pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
         let wanted = RotationRecord { revision: 1, ..rotation(1) };
         assert_eq!(store.rotation(&arn(1)).await.unwrap(), Some(wanted));
         assert_eq!(store.rotations().await.unwrap().len(), 2);
+        assert_eq!(store.policy(&arn(1)).await.unwrap(), Some(policy(1, 1)));
         assert_eq!(store.mount("mount-1").await.unwrap(), Some(mount("mount-1", 1, "node-a")));
         drop(store);
         store = bench.open().await.unwrap();

@@ -9,8 +9,8 @@ use crate::seal::{DataKey, KeyId, Place, RootSecret, SystemRandom, seal};
 use crate::secret::{Arn, Name, Origin, Plaintext, Stage, ValueKind, VersionId};
 use crate::store::{
     AuditEntry, Batch, Change, Deletion, Expected, GrantRecord, Installation, InstallationState, JobRecord,
-    MountRecord, Position, RotationConfig, RotationRecord, RotationRules, RotationState, SecretRecord, Store,
-    StoreError, VersionRecord,
+    MountRecord, PolicyRecord, Position, RotationConfig, RotationRecord, RotationRules, RotationState,
+    SecretRecord, Store, StoreError, VersionRecord,
 };
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -60,6 +60,7 @@ pub fn secret(n: u32) -> SecretRecord {
         rotation_enabled: None,
         rotation: None,
         tags: None,
+        policy: None,
         revision: 0,
     }
 }
@@ -142,6 +143,10 @@ pub fn rotation(n: u32) -> RotationRecord {
     }
 }
 
+pub fn policy(n: u32, number: u64) -> PolicyRecord {
+    PolicyRecord { arn: arn(n), number, text: "{\"Statement\": []} \u{1f511}".into(), put_at: at(50) }
+}
+
 pub fn mount(mount: &str, n: u32, node: &str) -> MountRecord {
     MountRecord {
         id: mount.into(),
@@ -180,7 +185,8 @@ pub async fn fill(store: &dyn Store, n: u32) {
     let changes = vec![
         Change::PutVersion(version(n, 1)),
         Change::PutVersion(empty_version(n, 2)),
-        Change::PutSecret(full_secret(n), Expected::Absent),
+        Change::PutSecret(SecretRecord { policy: Some(1), ..full_secret(n) }, Expected::Absent),
+        Change::PutPolicy(policy(n, 1)),
         Change::PutRotation(rotation(n), Expected::Absent),
         Change::PutMount(mount(&format!("mount-{n}"), n, "node-a")),
     ];

@@ -18,6 +18,7 @@ async fn read_all(store: &dyn Store) -> Result<(), StoreError> {
         store.secret(&arn(n)).await?;
         store.secret_named(&name(n)).await?;
         store.rotation(&arn(n)).await?;
+        store.policy(&arn(n)).await?;
         store.mounts_of_secret(&arn(n)).await?;
         store.mount(&format!("mount-{n}")).await?;
         for version in store.versions(&arn(n)).await? {
@@ -46,6 +47,6 @@ pub async fn no_changed_column_is_read(bench: &dyn Bench) {
         bench.heal();
         tables.insert(table);
     }
-    assert_eq!(tables.len(), 7, "{tables:?}");
+    assert_eq!(tables.len(), 8, "{tables:?}");
     read_all(&*bench.open().await.unwrap()).await.unwrap();
 }

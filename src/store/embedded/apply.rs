@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Params};
 
-use super::codec::{self, AUDIT, INSTALLATION, MOUNT, SECRET, VERSION, number};
+use super::codec::{self, AUDIT, INSTALLATION, SECRET, VERSION, number};
 use super::journal::{self, ROTATION};
 use super::ledger::Ledger;
+use super::mounts::{self, MOUNT};
+use super::policies::{self, POLICY};
 use super::table::{Read, Table};
 use crate::failpoint;
 use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, VersionId};
 use crate::store::{
     AuditEntry, AuditRecord, Batch, Change, Expected, Installation, InstallationState, MountRecord,
-    RotationRecord, SecretRecord, StoreError, VersionRecord, audit_hash,
+    PolicyRecord, RotationRecord, SecretRecord, StoreError, VersionRecord, audit_hash,
 };
 
 /// What a batch is applied to. After an error the caller rolls back, and throws ledger and tally away.
@@ -62,6 +64,8 @@ impl<'a> Apply<'a> {
             Change::PutVersion(record) => self.put_version(record),
             Change::RemoveVersion(arn, id) => self.remove_version(arn, id),
             Change::PutRotation(record, expected) => self.put_rotation(record, *expected),
+            Change::PutPolicy(record) => self.put_policy(record),
+            Change::RemovePolicy(arn) => self.remove_policy(arn),
             Change::PutMount(record) => self.put_mount(record),
             Change::RemoveMount(id) => self.delete(&MOUNT, "WHERE id = ?1", [id]).map(drop),
         }
@@ -113,7 +117,7 @@ impl<'a> Apply<'a> {
     fn remove_secret(&mut self, arn: &Arn, expected: Expected) -> Result<(), StoreError> {
         let found = secret(self.connection, self.key, "arn", arn.as_str())?;
         next_revision(found.map(|found| found.revision), expected)?;
-        for table in [&SECRET, &VERSION, &ROTATION, &MOUNT] {
+        for table in [&SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY] {
             self.delete(table, "WHERE arn = ?1", [arn.as_str()])?;
         }
         self.touched.remove(arn);
@@ -155,15 +159,28 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    fn put_mount(&mut self, record: &MountRecord) -> Result<(), StoreError> {
-        record.holds_since.into_iter().for_each(|at| self.ledger.saw(at));
-        self.put(&MOUNT, &codec::mount_row(record)?)?;
+    fn put_policy(&mut self, record: &PolicyRecord) -> Result<(), StoreError> {
+        self.ledger.saw(record.put_at);
+        self.put(&POLICY, &policies::policy_row(record)?)?;
         self.touched.insert(record.arn.clone());
         Ok(())
     }
 
-    /// Whatever belongs to a secret has one, and each of its stages names a version that exists. Somebody may have
-    /// removed it meanwhile: so this is a conflict.
+    fn remove_policy(&mut self, arn: &Arn) -> Result<(), StoreError> {
+        self.delete(&POLICY, BY_ARN, [arn.as_str()])?;
+        self.touched.insert(arn.clone());
+        Ok(())
+    }
+
+    fn put_mount(&mut self, record: &MountRecord) -> Result<(), StoreError> {
+        record.holds_since.into_iter().for_each(|at| self.ledger.saw(at));
+        self.put(&MOUNT, &mounts::mount_row(record)?)?;
+        self.touched.insert(record.arn.clone());
+        Ok(())
+    }
+
+    /// Whatever belongs to a secret has one, each of its stages names a version that exists, and its record names the
+    /// policy that it has. Somebody may have removed it meanwhile: so this is a conflict.
     fn still_holds_together(&self, arn: &Arn) -> Result<(), StoreError> {
         let record = secret(self.connection, self.key, "arn", arn.as_str())?.ok_or(StoreError::Conflict)?;
         let mut statement = self
@@ -178,7 +195,8 @@ impl<'a> Apply<'a> {
                 return Err(StoreError::Conflict);
             }
         }
-        Ok(())
+        let policy = policy(self.connection, self.key, arn)?.map(|policy| policy.number);
+        if policy == record.policy { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     fn audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
@@ -215,6 +233,14 @@ pub(super) fn secret(
     first(SECRET.select(connection, key, &clause, [is], Read::Whole)?, codec::secret)
 }
 
+pub(super) fn policy(
+    connection: &Connection,
+    key: &DerivedKey,
+    arn: &Arn,
+) -> Result<Option<PolicyRecord>, StoreError> {
+    first(POLICY.select(connection, key, BY_ARN, [arn.as_str()], Read::Whole)?, policies::policy)
+}
+
 /// The installation's record. While it is being initialised it has no MAC, for there is no root key yet: then it is
 /// taken as it is, and nothing else may be in the store.
 pub(super) fn installation(
@@ -242,7 +268,7 @@ pub(super) fn claimed_installation(connection: &Connection) -> Result<Option<Ins
 
 /// Whether the store holds anything but what its first start writes.
 pub(super) fn has_records(connection: &Connection) -> Result<bool, StoreError> {
-    let tables: [&Table; 5] = [&SECRET, &VERSION, &ROTATION, &MOUNT, &AUDIT];
+    let tables: [&Table; 6] = [&SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY, &AUDIT];
     for table in tables {
         if !table.is_empty(connection)? {
             return Ok(true);

@@ -13,8 +13,8 @@ use crate::access::ServiceAccount;
 use crate::seal::{KeyId, Sealed};
 use crate::secret::{Arn, Name, Origin, Stage, ValueKind, VersionId};
 use crate::store::{
-    AuditEntry, AuditRecord, GrantRecord, Installation, InstallationState, MountRecord, SecretRecord,
-    StoreError, VersionRecord, VersionSummary,
+    AuditEntry, AuditRecord, GrantRecord, Installation, InstallationState, SecretRecord, StoreError,
+    VersionRecord, VersionSummary,
 };
 
 pub(super) const INSTALLATION: Table = Table {
@@ -31,8 +31,6 @@ pub(super) const VERSION: Table = Table {
     columns: &["arn", "id", "created_at", "kind", "digest"],
     bulk: Some("sealed"),
 };
-pub(super) const MOUNT: Table =
-    Table { name: "mount", key: 1, columns: &["id", "node", "arn", "record"], bulk: None };
 pub(super) const AUDIT: Table = Table {
     name: "audit",
     key: 1,
@@ -177,6 +175,8 @@ struct StoredSecret {
     rotation_enabled: Option<bool>,
     rotation: Option<StoredRotationConfig>,
     tags: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -194,7 +194,7 @@ struct StoredGrant {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredAccount {
+pub(super) struct StoredAccount {
     namespace: String,
     name: String,
 }
@@ -234,6 +234,7 @@ pub(super) fn secret_row(record: &SecretRecord) -> Result<Vec<Value>, StoreError
         rotation_enabled: record.rotation_enabled,
         rotation: record.rotation.as_deref().map(StoredRotationConfig::from),
         tags: record.tags.clone(),
+        policy: record.policy,
     };
     Ok(vec![text(&record.name), text(&record.arn), number(record.revision), json(&stored)?])
 }
@@ -282,6 +283,7 @@ pub(super) fn secret(values: Vec<Value>) -> Result<SecretRecord, StoreError> {
         rotation_enabled: stored.rotation_enabled,
         rotation: stored.rotation.map(|stored| Box::new(stored.into())),
         tags: stored.tags,
+        policy: stored.policy,
         revision,
     })
 }
@@ -318,49 +320,6 @@ pub(super) fn version_summary(values: Vec<Value>) -> Result<VersionSummary, Stor
     let (id, created_at) = (row.version_id()?, row.time()?);
     row.text()?;
     Ok(VersionSummary { id, created_at, has_value: row.optional_bytes()?.is_some() })
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredMount {
-    pod_namespace: String,
-    pod_name: String,
-    pod_uid: String,
-    account: StoredAccount,
-    attributes: BTreeMap<String, String>,
-    holds: Option<String>,
-    holds_since: Option<Timestamp>,
-}
-
-pub(super) fn mount_row(record: &MountRecord) -> Result<Vec<Value>, StoreError> {
-    let stored = StoredMount {
-        pod_namespace: record.pod_namespace.clone(),
-        pod_name: record.pod_name.clone(),
-        pod_uid: record.pod_uid.clone(),
-        account: (&record.account).into(),
-        attributes: record.attributes.clone(),
-        holds: record.holds.as_ref().map(VersionId::to_string),
-        holds_since: record.holds_since,
-    };
-    Ok(vec![text(&record.id), text(&record.node), text(&record.arn), json(&stored)?])
-}
-
-pub(super) fn mount(values: Vec<Value>) -> Result<MountRecord, StoreError> {
-    let mut row = Values::of(&MOUNT, values);
-    let (id, node, arn) = (row.text()?, row.text()?, row.arn()?);
-    let stored: StoredMount = row.json()?;
-    let holds = stored.holds.as_deref().map(VersionId::parse).transpose().map_err(|_| row.unreadable())?;
-    Ok(MountRecord {
-        id,
-        node,
-        pod_namespace: stored.pod_namespace,
-        pod_name: stored.pod_name,
-        pod_uid: stored.pod_uid,
-        account: stored.account.into(),
-        arn,
-        attributes: stored.attributes,
-        holds,
-        holds_since: stored.holds_since,
-    })
 }
 
 pub(super) fn audit_row(record: &AuditRecord) -> Vec<Value> {

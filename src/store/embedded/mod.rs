@@ -11,7 +11,9 @@ mod fault;
 mod folder;
 mod journal;
 mod ledger;
+mod mounts;
 mod parts;
+mod policies;
 mod readers;
 mod schema;
 mod soundness;
@@ -30,18 +32,19 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use apply::{BY_ARN, BY_VERSION, first};
-use codec::{AUDIT, INSTALLATION, MOUNT, SECRET, VERSION};
+use codec::{AUDIT, INSTALLATION, SECRET, VERSION};
 use fault::fault;
 use folder::Folder;
 use journal::ROTATION;
 use ledger::{Ledger, POSITION};
+use mounts::MOUNT;
 use readers::Readers;
 use table::Read;
 use writer::{Job, Work};
 
 use super::{
-    AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, Position, RotationRecord,
-    SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
+    AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, PolicyRecord, Position,
+    RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
 };
 use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, Name, VersionId};
@@ -140,7 +143,7 @@ impl Embedded {
     async fn mounts_where(&self, clause: &'static str, is: String) -> Result<Vec<MountRecord>, StoreError> {
         let read = move |connection: &Connection, key: &DerivedKey| {
             let rows = MOUNT.select(connection, key, clause, [is], Read::Whole)?;
-            rows.into_iter().map(codec::mount).collect()
+            rows.into_iter().map(mounts::mount).collect()
         };
         self.readers.read(read).await
     }
@@ -228,6 +231,11 @@ impl Store for Embedded {
             rows.into_iter().map(journal::rotation).collect()
         };
         self.readers.read(read).await
+    }
+
+    async fn policy(&self, arn: &Arn) -> Result<Option<PolicyRecord>, StoreError> {
+        let arn = arn.clone();
+        self.readers.read(move |connection, key| apply::policy(connection, key, &arn)).await
     }
 
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {

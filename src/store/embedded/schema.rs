@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// "TDLK": what says that a file is a store of Tidelock.
 const APPLICATION_ID: i32 = 0x5444_4c4b;
 
-const MIGRATIONS: &[&str] = &[FIRST, COUNTED];
+const MIGRATIONS: &[&str] = &[FIRST, COUNTED, POLICIES];
 
 /// `version` is a rowid table with the sealed value last: the columns before it are read without touching the pages
 /// that large values spill into. The small tables are kept by their primary key alone.
@@ -42,6 +42,12 @@ CREATE TABLE audit (
 /// Rows are counted. The one row that there is gets its value, and a MAC that covers it, when there is a key: see
 /// `soundness`.
 const COUNTED: &str = "ALTER TABLE position ADD COLUMN tally_seal BLOB;";
+
+/// Resource policies. No older store has one, so nothing is counted anew.
+const POLICIES: &str = "
+CREATE TABLE policy (
+  arn TEXT PRIMARY KEY, number INTEGER NOT NULL, record TEXT NOT NULL, mac BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
 
 /// Checks that the file is ours and brings it to this version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

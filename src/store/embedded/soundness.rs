@@ -4,17 +4,19 @@
 use rusqlite::Connection;
 
 use super::apply::audit_ends_as_noted;
-use super::codec::{INSTALLATION, MOUNT, SECRET, VERSION};
+use super::codec::{INSTALLATION, SECRET, VERSION};
 use super::fault::fault;
 use super::journal::ROTATION;
 use super::ledger::{Ledger, POSITION};
+use super::mounts::MOUNT;
+use super::policies::POLICY;
 use super::table::Table;
 use crate::failpoint;
 use crate::seal::{DerivedKey, Tally, same};
 use crate::store::StoreError;
 
 /// The tables whose rows are in the tally. The audit is not: its rows are chained, and the ledger holds the chain's end.
-pub(super) const COUNTED: [&Table; 5] = [&INSTALLATION, &SECRET, &VERSION, &ROTATION, &MOUNT];
+pub(super) const COUNTED: [&Table; 6] = [&INSTALLATION, &SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY];
 
 /// Checks all of a store in use and gives the tally of its rows. A ledger of the first schema, which has no tally yet,
 /// gets one.

@@ -72,7 +72,8 @@ impl Bench for FolderBench {
     }
 
     fn columns(&self) -> Vec<(&'static str, &'static str)> {
-        let tables = [&INSTALLATION, &POSITION, &SECRET, &VERSION, &ROTATION, &MOUNT, &AUDIT];
+        let tables =
+            [&INSTALLATION, &POSITION, &SECRET, &VERSION, &ROTATION, &MOUNT, &policies::POLICY, &AUDIT];
         let of = |table: &'static table::Table| {
             let columns = table.columns.iter().copied().chain(table.bulk).chain(["mac"]);
             // `one` is 1 by a check of the schema.

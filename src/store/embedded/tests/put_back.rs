@@ -8,13 +8,19 @@ async fn changed_since_the_copy() -> FolderBench {
     let store = open(bench.folder.path()).await.unwrap();
     let epoch = store.raise_epoch().await.unwrap();
     store.commit(contract::fixture(epoch)).await.unwrap();
+    let first = store.secret(&arn(2)).await.unwrap().unwrap();
+    let first = Change::PutSecret(SecretRecord { policy: Some(2), ..first }, Expected::Revision(1));
+    store.commit(batch(epoch, vec![first, Change::PutPolicy(contract::policy(2, 2))])).await.unwrap();
     drop(store);
     std::fs::copy(bench.path("tidelock.db"), bench.path("old.db")).unwrap();
     let store = open(bench.folder.path()).await.unwrap();
     let moved = Installation { crd_uid: "uid-9".into(), ..installation() };
     let mount = store.mount("mount-1").await.unwrap().unwrap();
     let rotation = store.rotation(&arn(1)).await.unwrap().unwrap();
+    let with_policy = store.secret(&arn(2)).await.unwrap().unwrap();
     let changes = vec![
+        Change::PutSecret(SecretRecord { policy: Some(3), ..with_policy }, Expected::Revision(2)),
+        Change::PutPolicy(contract::policy(2, 3)),
         Change::PutInstallation(moved),
         Change::PutSecret(store.secret(&arn(1)).await.unwrap().unwrap(), Expected::Revision(1)),
         Change::PutVersion(version(1, 2)),
@@ -51,7 +57,7 @@ async fn a_row_put_back_from_an_older_copy_of_itself_is_noticed() {
         assert_eq!(reopened_after(&bench, &sql).await, Err(StoreError::RowsPutBack), "{}", table.name);
         seen.push(table.name);
     }
-    assert_eq!(seen, ["installation", "secret", "version", "rotation", "mount"]);
+    assert_eq!(seen, ["installation", "secret", "version", "rotation", "mount", "policy"]);
     // The ledger's own row from the older copy does not know the newer rows.
     let sql = "INSERT OR REPLACE INTO main.position SELECT * FROM old.position";
     assert_eq!(reopened_after(&bench, sql).await, Err(StoreError::RowsPutBack));

@@ -171,7 +171,7 @@ async fn serve(
         store: Arc::clone(&store),
         root_key: opened.root_key,
         clock: Arc::clone(clock),
-        rights: rights.clone(),
+        rights,
     };
     let settings = keeper::Settings {
         region: args.region.clone(),
@@ -200,7 +200,7 @@ async fn serve(
     tasks.spawn("managed secrets", controller);
     tasks.spawn("refusals", Arc::clone(&keeper).keep_refusals(tasks.stop()));
     tasks.spawn("nodes", nodes::run(client.clone(), Arc::clone(&keeper), tasks.stop()));
-    let ca = doors::open(ground, tasks, &keeper, rights).await?;
+    let ca = doors::open(ground, tasks, &keeper).await?;
     let rotations = RotationPorts {
         client: client.clone(),
         keeper,

@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("signature", &["seal"]),
     ("kms", &["seal", "secret"]),
     ("store", &["seal", "secret", "access"]),
-    ("keeper", &["secret", "access", "rotation", "inject", "seal", "kms", "store", "clock"]),
+    ("keeper", &["secret", "policy", "access", "rotation", "inject", "seal", "kms", "store", "clock"]),
     ("crd", &["secret", "access", "rotation"]),
     ("wire", &["secret"]),
     ("cluster", &["secret", "access", "seal", "keeper", "crd", "inject", "clock"]),
@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "api",
         &[
             "secret",
+            "policy",
             "access",
             "inject",
             "signature",

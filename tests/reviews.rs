@@ -413,6 +413,7 @@ async fn a_question_that_many_ask_at_once_is_asked_once() -> Result<()> {
         groups: vec!["system:authenticated".into()],
         extra: BTreeMap::new(),
         pod: None,
+        via: Box::default(),
     };
     let asked = async || -> Result<usize> {
         let page = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -204,10 +205,10 @@ async fn a_pod_reads_its_secret_with_no_key_and_its_copied_keys_end_with_it() ->
 
     let refused = run(&cli, &TELL, &other).await.expect_err("somebody else's secret");
     let text = "An error occurred (AccessDeniedException) when calling the GetSecretValue operation: User: \
-                system:serviceaccount:shop:stranger is not authorized to perform: secretsmanager:GetSecretValue on \
-                resource: shop/orders-db because no identity-based policy allows the \
-                secretsmanager:GetSecretValue action";
-    assert!(refused.contains(text), "{refused}");
+                arn:aws:sts::000000000000:assumed-role/shop/stranger/";
+    let why = " is not authorized to perform: secretsmanager:GetSecretValue on resource: shop/orders-db because no \
+               identity-based policy allows the secretsmanager:GetSecretValue action";
+    assert!(refused.contains(text) && refused.contains(why), "{refused}");
     let mut borrowed = other.clone();
     borrowed.iter_mut().filter(|(name, _)| name == "AWS_ROLE_ARN").for_each(|(_, role)| {
         *role = role.replace("stranger", "orders-api");
@@ -217,7 +218,44 @@ async fn a_pod_reads_its_secret_with_no_key_and_its_copied_keys_end_with_it() ->
         refused.contains("(AccessDenied) when calling the AssumeRoleWithWebIdentity operation"),
         "{refused}"
     );
+    denied_by_policy(&site, &boto3, &cli, &own).await?;
     copied_keys(&mut site, &boto3, &cli, own).await
+}
+
+/// A resource policy that somebody else puts: its Deny wins over what the resource grants.
+async fn denied_by_policy(site: &Site, boto3: &Path, cli: &Path, own: &[(String, String)]) -> Result<()> {
+    let warden = site.dressed("warden", &site.pod("warden").await?).await?;
+    let rule = json!({
+        "apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/policy"], "verbs": ["readpolicy", "writepolicy"],
+    });
+    let role = json!({"metadata": {"name": "warden"}, "rules": [rule]});
+    make::<Role>(Api::namespaced(site.client.clone(), SHOP), role).await?;
+    let binding = json!({
+        "metadata": {"name": "warden"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "warden"},
+        "subjects": [{"kind": "ServiceAccount", "name": "warden", "namespace": SHOP}],
+    });
+    make::<RoleBinding>(Api::namespaced(site.client.clone(), SHOP), binding).await?;
+    let policy = json!({"Version": "2012-10-17", "Statement": {
+        "Effect": "Deny", "Principal": {"AWS": format!("arn:aws:iam::000000000000:role/{SHOP}/orders-api")},
+        "Action": "secretsmanager:GetSecretValue", "Resource": "*",
+    }})
+    .to_string();
+    let on = ["--secret-id", "shop/orders-db"];
+    let put = [&["secretsmanager", "put-resource-policy", "--resource-policy", &policy], &on[..]].concat();
+    wait_for("the policy to be put", DEADLINE, async || run(cli, &put, &warden).await.ok()).await?;
+    let refused = run(boto3, &["-c", READ], own).await.expect_err("a secret that a policy denies");
+    let text = "(AccessDeniedException) when calling the GetSecretValue operation: User: \
+                arn:aws:sts::000000000000:assumed-role/shop/orders-api/";
+    let why = "on resource: shop/orders-db with an explicit deny in a resource-based policy";
+    assert!(refused.contains(text) && refused.contains(why), "{refused}");
+    let shown = [&["secretsmanager", "get-resource-policy"], &on[..]].concat();
+    let shown: Value = serde_json::from_str(&run(cli, &shown, &warden).await.expect("it is shown"))?;
+    assert_eq!(shown["ResourcePolicy"], policy);
+    let delete = [&["secretsmanager", "delete-resource-policy"], &on[..]].concat();
+    run(cli, &delete, &warden).await.expect("it is deleted");
+    run(boto3, &["-c", READ], own).await.expect("without the policy it is read again");
+    Ok(())
 }
 
 /// Keys that were carried out of a pod: good after a restart of the server, and refused after the pod's end.

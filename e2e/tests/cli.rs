@@ -120,7 +120,7 @@ async fn a_value_is_shown_by_the_rights_of_a_service_account(shop: &Shop, admin:
     assert_eq!(admin.types(&reveal).await.unwrap().well().trim_end(), whole, "by the settings");
     let other = [&reveal[..], &["--service-account", "shop/stranger"]].concat();
     let refused = admin.types(&other).await.unwrap().refused();
-    says(&refused, &["AccessDeniedException", "system:serviceaccount:shop:stranger"]);
+    says(&refused, &["AccessDeniedException", "assumed-role/shop/stranger/"]);
     admin.settles("serviceAccount: shop/orders-db\ntoken: hunter2\n").unwrap();
     let refused = admin.types(&reveal).await.unwrap().refused();
     says(&refused, &["config.yaml", "`token`"]);

@@ -57,6 +57,11 @@ const GUARDS: [(&str, &str, &str); 22] = [
     ),
     ("read-only-volume", "lib", "node::tests::first_mount::a_writable_volume_is_refused"),
     ("beneath-only", "lib", "projection::folder::tests::no_lookup_leaves_the_folder_or_follows_a_link"),
+    (
+        "policy-deny",
+        "lib",
+        "access::decision::tests::a_resource_policy_allows_by_itself_and_its_deny_wins_over_every_yes",
+    ),
     ("own-verbs", "reviews", "reading_everything_does_not_reveal_a_value_and_the_verb_reveal_does"),
     (
         "author-checks",

@@ -1,11 +1,13 @@
-//! The decision itself: RBAC is the identity side, grants are the resource side; either may allow, an explicit deny
-//! wins. Must not look at values, nor ask anybody.
+//! The decision itself: RBAC is the identity side, grants and the resource policy are the resource side; either may
+//! allow, an explicit deny wins. Must not look at values, nor ask anybody.
 
 use std::collections::BTreeSet;
 
 use crate::secret::{Arn, Name, Stage, VersionId};
 
 use super::{Operation, Principal, ServiceAccount};
+use crate::failpoint;
+use crate::policy::Decision;
 
 /// What the cluster answered to the question whether somebody may do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Request<'a> {
     pub principal: &'a Principal,
     pub operation: Operation,
     pub name: &'a Name,
+    /// The account of the installation, which is in every ARN.
+    pub account: &'a str,
     /// The secret as the caller named it, for the refusal's text.
     pub sent_id: &'a str,
     /// The version that the act writes: the token of a put, the version that a stage goes to or is taken from.
@@ -98,7 +102,11 @@ impl Authorized {
     pub fn opens(&self, arn: &Arn) -> bool {
         let opening = matches!(
             self.operation,
-            Operation::Reveal | Operation::Project | Operation::Create | Operation::Put
+            Operation::Reveal
+                | Operation::Project
+                | Operation::Create
+                | Operation::Put
+                | Operation::UpdateValue
         );
         opening && self.arn == *arn
     }
@@ -124,27 +132,38 @@ impl Denied {
     }
 }
 
+/// All who have a say, and what they say.
+#[derive(Clone, Copy)]
+pub struct Sides<'a> {
+    pub rbac: &'a RbacAnswer,
+    pub grants: &'a [Grant<'a>],
+    /// The secret's resource policy, about this request.
+    pub policy: Decision,
+    pub rotation: Option<&'a RotationRight>,
+    pub names: NamePolicy,
+}
+
 /// Decides about an existing secret, or, for `Create`, about the one that would get this ARN.
-pub fn decide(
-    request: Request<'_>,
-    arn: &Arn,
-    rbac: &RbacAnswer,
-    grants: &[Grant<'_>],
-    rotation: Option<&RotationRight>,
-    names: NamePolicy,
-) -> Result<Authorized, Denied> {
+pub fn decide(request: Request<'_>, arn: &Arn, sides: Sides<'_>) -> Result<Authorized, Denied> {
     let whole = |()| (None, None);
+    let denied = sides.policy == Decision::Deny && failpoint::guard("policy-deny");
     let (keys, stages) = match request.principal {
+        // A policy is about the account's principals, and the server is none: what Git says stays done.
         Principal::Controller => controller_may(request).map(whole)?,
+        _ if denied => return Err(refusal(request, Because::PolicyDenies)),
         Principal::Local => (None, None),
         Principal::ServiceAccount { account, .. } => {
-            own_prefix(request, account, names)?;
-            let by_rotation = rotation.is_some_and(|right| right.arn == *arn && right.covers(request));
-            match rbac {
+            own_prefix(request, account, sides.names)?;
+            let by_rotation = sides.rotation.is_some_and(|right| right.arn == *arn && right.covers(request));
+            // A policy is about a secret that is there.
+            let by_policy = sides.policy == Decision::Allow && request.operation != Operation::Create;
+            match sides.rbac {
                 RbacAnswer::Forbidden => return Err(refusal(request, Because::ExplicitDeny)),
                 RbacAnswer::Allowed => (None, None),
-                RbacAnswer::Denied | RbacAnswer::Unknown(_) if by_rotation => (None, None),
-                answer => by_grants(request, account, grants).ok_or_else(|| not_granted(request, answer))?,
+                RbacAnswer::Denied | RbacAnswer::Unknown(_) if by_rotation || by_policy => (None, None),
+                answer => {
+                    by_grants(request, account, sides.grants).ok_or_else(|| not_granted(request, answer))?
+                }
             }
         }
     };
@@ -188,6 +207,7 @@ fn controller_may(request: Request<'_>) -> Result<(), Denied> {
         | Operation::Put
         | Operation::MoveStage
         | Operation::Update
+        | Operation::UpdateValue
         | Operation::Delete
         | Operation::Restore
         | Operation::Rotate
@@ -199,6 +219,7 @@ fn controller_may(request: Request<'_>) -> Result<(), Denied> {
         | Operation::ListPolicies
         | Operation::WritePolicy
         | Operation::DeletePolicy
+        | Operation::ValidatePolicy
         | Operation::Tag
         | Operation::Untag => Err(refusal(request, Because::NoPolicy)),
     }
@@ -256,6 +277,7 @@ fn not_granted(request: Request<'_>, answer: &RbacAnswer) -> Denied {
 enum Because<'a> {
     NoPolicy,
     ExplicitDeny,
+    PolicyDenies,
     ForeignPrefix(&'a str),
 }
 
@@ -267,6 +289,9 @@ fn refusal(request: Request<'_>, because: Because<'_>) -> Denied {
         return Denied::No(match because {
             Because::ExplicitDeny => {
                 format!("an authorizer of the cluster denies ServiceAccount {account} the secret {name}")
+            }
+            Because::PolicyDenies => {
+                format!("the resource policy of the secret {name} denies it to ServiceAccount {account}")
             }
             _ => format!(
                 "ServiceAccount {account} may not have the secret {name}: name it under spec.access of the \
@@ -281,6 +306,7 @@ fn refusal(request: Request<'_>, because: Because<'_>) -> Denied {
     };
     let why = match because {
         Because::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
+        Because::PolicyDenies => "with an explicit deny in a resource-based policy".to_owned(),
         Because::NoPolicy => {
             format!("because no identity-based policy allows the secretsmanager:{action} action")
         }
@@ -289,6 +315,7 @@ fn refusal(request: Request<'_>, because: Because<'_>) -> Denied {
              `{namespace}/`"
         ),
     };
+    let who = who.asker(request.account).map_or_else(|| who.to_string(), |asker| asker.to_string());
     Denied::No(format!("User: {who} is not authorized to perform: secretsmanager:{action}{on} {why}"))
 }
 

@@ -1,7 +1,10 @@
 //! Who asks. Must not verify tokens: an adapter did that before it built one of these.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
+
+use crate::policy::Asker;
 
 /// A ServiceAccount of the cluster, by namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +41,18 @@ pub struct PodIdentity {
     pub node: Option<String>,
 }
 
+/// The session of whoever comes with a bare token.
+const TOKEN: &str = "token";
+
+/// The way that a request came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Via {
+    /// The name of the session, where keys were issued for one.
+    pub session: Option<String>,
+    /// The other end of the connection.
+    pub address: Option<IpAddr>,
+}
+
 /// Somebody whose identity has been proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
@@ -48,6 +63,7 @@ pub enum Principal {
         groups: Vec<String>,
         extra: BTreeMap<String, Vec<String>>,
         pod: Option<PodIdentity>,
+        via: Box<Via>,
     },
     /// The server itself, acting for a custom resource. It may write, never reveal.
     Controller,
@@ -61,6 +77,24 @@ impl Principal {
             Self::ServiceAccount { account, .. } => Some(account),
             Self::Controller | Self::Local => None,
         }
+    }
+
+    /// As policies and refusals know him in that account: the server itself is nobody in it.
+    pub fn asker(&self, account_id: &str) -> Option<Asker> {
+        match self {
+            Self::ServiceAccount { account: ServiceAccount { namespace, name }, .. } => {
+                Some(Asker::session(account_id, namespace, name, self.session_name()))
+            }
+            Self::Local => Some(Asker::root(account_id)),
+            Self::Controller => None,
+        }
+    }
+
+    /// Whoever brings a token and no keys of a session has his pod's name for one.
+    pub fn session_name(&self) -> &str {
+        let Self::ServiceAccount { pod, via, .. } = self else { return TOKEN };
+        let pod = pod.as_ref().map(|pod| pod.name.as_str());
+        via.session.as_deref().or(pod).unwrap_or(TOKEN)
     }
 
     /// As it is known without a token: whatever a token says of one pod is left out, and all pods of the account are

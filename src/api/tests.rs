@@ -186,6 +186,7 @@ pub fn account(namespace: &str, name: &str, pod: Option<(&str, &str)>) -> Princi
             uid: format!("uid-of-{pod}"),
             node: Some(node.into()),
         }),
+        via: Box::default(),
     }
 }
 

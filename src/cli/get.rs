@@ -49,7 +49,7 @@ pub async fn run(
         let rows = || list::rows(std::slice::from_ref(&secret), SystemClock.now());
         return output::write(out, args.output, &secret, rows);
     }
-    let account = account(args, settings)?;
+    let account = server::account(args.service_account.as_ref(), settings, "A value is read")?;
     let arn = secret.status.and_then(|status| status.arn).ok_or_else(|| {
         CliError::Refused(format!("{} has not been made yet: `tidelock describe` says why", args.name))
     })?;
@@ -64,18 +64,4 @@ pub async fn run(
     let text = value.secret_string.as_ref().or(value.secret_binary.as_ref());
     writeln!(out, "{}", text.map_or("", aws::SecretText::expose))?;
     Ok(())
-}
-
-fn account(args: &GetArgs, settings: &SettingsFile) -> Result<Account, CliError> {
-    let settled = match &args.service_account {
-        Some(given) => Some(given.clone()),
-        None => settings.read()?.service_account,
-    };
-    settled.ok_or_else(|| {
-        CliError::Refused(format!(
-            "as whom? A value is read as a ServiceAccount that may have it and that you may make tokens for: add \
-             --service-account NAMESPACE/NAME, or write `serviceAccount: NAMESPACE/NAME` into {}",
-            settings.shown()
-        ))
-    })
 }

@@ -7,6 +7,7 @@ mod connect;
 mod describe;
 mod doctor;
 mod error;
+mod explain;
 mod get;
 pub mod hook;
 mod init;
@@ -57,6 +58,8 @@ pub enum Verb {
     Get(On<get::GetArgs>),
     /// Show all that is known of one secret: versions, consumers, rotation, conditions, events.
     Describe(On<describe::DescribeArgs>),
+    /// Say whether a ServiceAccount may do something to a secret, and why.
+    Explain(On<explain::ExplainArgs>),
     /// List the versions of one secret and the stages they carry.
     Versions(On<versions::VersionsArgs>),
     /// Rotate a secret now, and wait until that is done.
@@ -87,6 +90,9 @@ pub async fn run(
         Verb::List(on) => list::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Get(on) => get::run(&on.args, &connect::connect(&on.target).await?, settings, out).await,
         Verb::Describe(on) => describe::run(&on.args, &connect::connect(&on.target).await?, out).await,
+        Verb::Explain(on) => {
+            explain::run(&on.args, &connect::connect(&on.target).await?, settings, out).await
+        }
         Verb::Versions(on) => versions::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Rotate(on) => rotate::run(&on.args, &connect::connect(&on.target).await?, progress).await,
         Verb::Approve(approve) => approve::run(&approve, progress).await,

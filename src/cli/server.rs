@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 
-use super::CliError;
+use super::{CliError, SettingsFile};
 use crate::wire::aws;
 
 /// Where the server is, and as whom to ask it.
@@ -52,6 +52,21 @@ impl Account {
     pub fn flag(text: &str) -> Result<Self, String> {
         Self::parse(text).ok_or_else(|| "write namespace/name, such as shop/orders-api".to_owned())
     }
+}
+
+/// The account that was given, or the one that is settled for each time.
+pub fn account(given: Option<&Account>, settings: &SettingsFile, what: &str) -> Result<Account, CliError> {
+    let settled = match given {
+        Some(given) => Some(given.clone()),
+        None => settings.read()?.service_account,
+    };
+    settled.ok_or_else(|| {
+        CliError::Refused(format!(
+            "as whom? {what} as a ServiceAccount that may do so and that you may make tokens for: add \
+             --service-account NAMESPACE/NAME, or write `serviceAccount: NAMESPACE/NAME` into {}",
+            settings.shown()
+        ))
+    })
 }
 
 /// A client of the AWS API that acts as the ServiceAccount, by the person's own right to make tokens for it.

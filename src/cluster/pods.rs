@@ -13,6 +13,9 @@ use crate::crd::is_object_name;
 /// The CSI driver whose volumes are ours.
 pub const DRIVER: &str = "csi.tidelock.dev";
 
+/// Labels of a ServiceAccount that begin so are its tags, for policies that ask for `aws:PrincipalTag`.
+const TAG_LABELS: &str = "tags.tidelock.dev/";
+
 /// What a node says of one of its mounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountClaim {
@@ -108,13 +111,33 @@ impl PodReader {
     }
 
     pub(super) async fn account_uid(&self, account: &ServiceAccount) -> Result<Option<String>, PodRefused> {
-        if !is_object_name(&account.name) {
+        Ok(self.account(account).await?.and_then(|account| account.metadata.uid))
+    }
+
+    /// What the labels of a ServiceAccount say as tags. Another one's that has the same name are not this one's; of one
+    /// whose uid is not known yet, whoever has the name is meant.
+    pub(super) async fn tags(
+        &self,
+        account: &ServiceAccount,
+        uid: &str,
+    ) -> Result<BTreeMap<String, String>, PodRefused> {
+        let found = self.account(account).await?.map(|found| found.metadata);
+        let found = found.filter(|found| uid.is_empty() || found.uid.as_deref() == Some(uid));
+        Ok(tags_of(found.and_then(|found| found.labels).unwrap_or_default()))
+    }
+
+    async fn account(&self, account: &ServiceAccount) -> Result<Option<AccountObject>, PodRefused> {
+        if !is_object_name(&account.namespace) || !is_object_name(&account.name) {
             return Ok(None);
         }
         let accounts: Api<AccountObject> = Api::namespaced(self.client.clone(), &account.namespace);
-        let found = within(accounts.get_opt(&account.name)).await.map_err(|error| unavailable(&error))?;
-        Ok(found.and_then(|account| account.metadata.uid))
+        within(accounts.get_opt(&account.name)).await.map_err(|error| unavailable(&error))
     }
+}
+
+fn tags_of(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let tag = |(label, value): (String, String)| Some((label.strip_prefix(TAG_LABELS)?.to_owned(), value));
+    labels.into_iter().filter_map(tag).collect()
 }
 
 fn unavailable(error: &Unanswered) -> PodRefused {
@@ -163,7 +186,14 @@ fn vouched(account: ServiceAccount, uid: String, claim: &MountClaim) -> Principa
         uid: claim.pod_uid.clone(),
         node: Some(claim.node.clone()),
     };
-    Principal::ServiceAccount { account, uid, groups, extra: BTreeMap::new(), pod: Some(pod) }
+    Principal::ServiceAccount {
+        account,
+        uid,
+        groups,
+        extra: BTreeMap::new(),
+        pod: Some(pod),
+        via: Box::default(),
+    }
 }
 
 fn label(claim: &MountClaim) -> String {
@@ -248,6 +278,13 @@ mod tests {
         };
         assert_eq!(groups, ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"]);
         assert!(extra.is_empty() && uid == "account-uid");
+    }
+
+    #[test]
+    fn labels_with_the_prefix_are_tags_and_others_are_not() {
+        let labels = [("tags.tidelock.dev/team", "orders"), ("team", "x"), ("tidelock.dev/team", "y")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(tags_of(labels.into()), [("team".to_owned(), "orders".to_owned())].into());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! May this principal do that? Asks the cluster's authorizer (SubjectAccessReview) with verbs of our own.
 //! Must not decide: policies and grants are weighed in `access`. An unanswered question is `Unknown`, never a no.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client, api::PostParams};
 
 use super::{PodReader, within};
-use crate::access::{Operation, Principal, RbacAnswer};
+use crate::access::{Operation, Principal, RbacAnswer, ServiceAccount};
 use crate::clock::Clock;
 use crate::keeper::{Rights, RotationJob};
 use crate::secret::Name;
@@ -31,12 +31,16 @@ pub struct AccessReviews {
     pods: PodReader,
     clock: Arc<dyn Clock>,
     answers: Mutex<HashMap<Question, (RbacAnswer, Instant)>>,
+    /// By account and uid.
+    tags: Mutex<HashMap<(ServiceAccount, String), (Tags, Instant)>>,
     /// Questions on their way: whoever has the same one meanwhile waits for the same answer.
     asked: Mutex<HashMap<Question, WeakShared<Asked>>>,
 }
 
 /// An answer, and when the question was asked.
 type Asked = BoxFuture<'static, (RbacAnswer, Instant)>;
+
+type Tags = BTreeMap<String, String>;
 
 /// All that the authorizer gets to see. Two questions that differ in anything are two questions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,7 +57,8 @@ struct Question {
 impl AccessReviews {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         let pods = PodReader::new(client.clone());
-        Self { reviews: Api::all(client), pods, clock, answers: Mutex::default(), asked: Mutex::default() }
+        let (answers, tags, asked) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { reviews: Api::all(client), pods, clock, answers, tags, asked }
     }
 
     fn remembered(&self, question: &Question) -> Option<RbacAnswer> {
@@ -123,6 +128,25 @@ impl Rights for AccessReviews {
             Some(question) => self.answer(question).await,
             None => RbacAnswer::Denied,
         }
+    }
+
+    /// From the ServiceAccount's labels, remembered as long as an answer.
+    async fn tags(&self, who: &Principal) -> Result<Tags, String> {
+        let Some(account) = who.account() else { return Ok(Tags::new()) };
+        let (question, now) = ((account.clone(), who.uid().to_owned()), self.clock.monotonic());
+        let known = self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&question).cloned();
+        if let Some((tags, asked_at)) = known
+            && stands(asked_at, now)
+        {
+            return Ok(tags);
+        }
+        let tags = self.pods.tags(account, who.uid()).await.map_err(|error| error.to_string())?;
+        let mut known = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ANSWERS_MAX {
+            known.clear();
+        }
+        known.insert(question, (tags.clone(), now));
+        Ok(tags)
     }
 
     async fn rotation_job(&self, who: &Principal) -> Option<RotationJob> {
@@ -208,10 +232,7 @@ fn answer(status: Option<SubjectAccessReviewStatus>) -> RbacAnswer {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::access::ServiceAccount;
 
     fn who() -> Principal {
         Principal::ServiceAccount {
@@ -220,6 +241,7 @@ mod tests {
             groups: vec!["system:authenticated".into()],
             extra: BTreeMap::from([("k".to_owned(), vec!["v".to_owned()])]),
             pod: None,
+            via: Box::default(),
         }
     }
 

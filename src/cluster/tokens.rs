@@ -101,6 +101,7 @@ fn principal(status: TokenReviewStatus, audience: &str) -> Result<Principal, Tok
         groups: user.groups.unwrap_or_default(),
         extra: user.extra.unwrap_or_default(),
         pod,
+        via: Box::default(),
     })
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::authorise::Act;
+use super::authorise::{Act, Asked};
 use super::commit::After;
 use super::configure::check_window;
 use super::measure::counted;
 use super::sealing::check_size;
 use super::tags::check_tags;
-use super::{Keeper, KeeperError, Settings, What, settle};
+use super::{Keeper, KeeperError, Settings, What, said, settle};
 use crate::access::{Authorized, Operation, Principal};
 use crate::failpoint;
 use crate::seal::SystemRandom;
@@ -59,7 +59,11 @@ impl Keeper {
         let record = existing.unwrap_or_else(|| self.fresh_record(wanted, recovery_window_days));
         let id = SecretId::Name(wanted.name.clone());
         let act = Act { by, operation: Operation::Create, id: &id, version: Some(&wanted.token) };
-        let authorized = match self.right(act, &record, &[Stage::current()]).await? {
+        let mut said = said::of_description(wanted.description.as_deref());
+        said.put("secretsmanager:Name", wanted.name.as_str());
+        said::of_tags(&mut said, &wanted.tags);
+        let asked = Asked { act, record: &record, stages: &[Stage::current()], said: &said };
+        let authorized = match self.right(asked).await? {
             Ok(authorized) => authorized,
             Err(denied) => {
                 let known = (!fresh).then_some(&record.arn);
@@ -69,7 +73,7 @@ impl Keeper {
         if !wanted.tags.is_empty() {
             // As with AWS: who makes a secret with tags needs the right to tag it as well.
             let act = Act { operation: Operation::Tag, ..act };
-            if let Err(denied) = self.right(act, &record, &[]).await? {
+            if let Err(denied) = self.right(Asked { act, stages: &[], ..asked }).await? {
                 let known = (!fresh).then_some(&record.arn);
                 return Err(self.refused(by, Operation::Tag, known, denied).await);
             }

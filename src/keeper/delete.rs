@@ -9,6 +9,7 @@ use super::measure::{self, counted};
 use super::{Keeper, KeeperError, PAGE, Settings, What, not_of_resource, settle};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
+use crate::policy::Context;
 use crate::seal::SystemRandom;
 use crate::secret::{Arn, ArnParts, Name, Origin, SecretId};
 use crate::store::{Change, Deletion, Expected, SecretRecord, StoreError};
@@ -72,7 +73,13 @@ impl Keeper {
         mode: DeletionMode,
     ) -> Result<Scheduled, KeeperError> {
         let act = Act { by, operation: Operation::Delete, id, version: None };
-        let (mut record, _) = match self.authorised(act, |_| Vec::new()).await {
+        let mut said = Context::default();
+        match mode {
+            DeletionMode::OwnWindow => {}
+            DeletionMode::Days(days) => said.put("secretsmanager:RecoveryWindowInDays", days.to_string()),
+            DeletionMode::Force => said.put("secretsmanager:ForceDeleteWithoutRecovery", "true"),
+        }
+        let (mut record, _) = match self.authorised_saying(act, &said, |_| Vec::new()).await {
             // As with AWS: what is to be gone is gone.
             Err(KeeperError::NotFound) if mode == DeletionMode::Force => return self.gone_already(id),
             found => found?,

@@ -63,6 +63,13 @@ pub enum KeeperError {
     InvalidRequest(String),
     #[error("{0}")]
     LimitExceeded(String),
+    #[error("{0}")]
+    MalformedPolicy(String),
+    #[error(
+        "The BlockPublicPolicy parameter is set to true, and the resource policy did not prevent broad access to the \
+         secret."
+    )]
+    PublicPolicy,
     /// The namespace is not the one that the secret was made in: its next tenant must not inherit values.
     #[error(
         "the secret {0} was made in an earlier namespace of this name: somebody with the verb restore must approve \
@@ -94,6 +101,8 @@ impl KeeperError {
             Self::InvalidParameter(_) => "InvalidParameter",
             Self::InvalidRequest(_) => "InvalidRequest",
             Self::LimitExceeded(_) => "LimitExceeded",
+            Self::MalformedPolicy(_) => "MalformedPolicy",
+            Self::PublicPolicy => "PublicPolicy",
             Self::RestoreNeedsApproval(_) => "RestoreNeedsApproval",
             Self::DecryptionFailure(cause) | Self::EncryptionFailure(cause) => cause.reason(),
             Self::Store(cause) => cause.reason(),
@@ -122,6 +131,8 @@ impl KeeperError {
             | Self::InvalidRequest(_) => "InvalidRequestException",
             Self::InvalidParameter(_) => "InvalidParameterException",
             Self::LimitExceeded(_) => "LimitExceededException",
+            Self::MalformedPolicy(_) => "MalformedPolicyDocumentException",
+            Self::PublicPolicy => "PublicPolicyException",
             Self::Denied(Denied::No(_)) => "AccessDeniedException",
             Self::DecryptionFailure(SealingError::Kms(KmsError::Unavailable(_)))
             | Self::EncryptionFailure(SealingError::Kms(KmsError::Unavailable(_)))

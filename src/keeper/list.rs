@@ -75,7 +75,7 @@ impl Keeper {
             kept.truncate(wanted.limit.saturating_add(1));
         }
         if !view.anything {
-            return Err(self.refused(by, Operation::List, None, denied(by)?).await);
+            return Err(self.refused(by, Operation::List, None, denied(by, &self.settings.account)?).await);
         }
         let more = kept.len() > wanted.limit;
         kept.truncate(wanted.limit);
@@ -142,10 +142,12 @@ pub(super) fn any_name(namespace: Option<&str>) -> Option<Name> {
     Name::parse(&format!("{}/-", namespace.unwrap_or("-"))).ok()
 }
 
-fn denied(by: &Principal) -> Result<KeeperError, KeeperError> {
+fn denied(by: &Principal, account: &str) -> Result<KeeperError, KeeperError> {
     let name = any_name(None).ok_or(KeeperError::NotFound)?;
     let operation = Operation::List;
-    let request = Request { principal: by, operation, name: &name, sent_id: "", version: None, stages: &[] };
+    let (sent_id, account) = ("", account);
+    let request =
+        Request { principal: by, operation, name: &name, account, sent_id, version: None, stages: &[] };
     match access::decide_unknown(request, &RbacAnswer::Denied) {
         Err(denied) => Ok(denied.into()),
         Ok(()) => Err(KeeperError::NotFound),

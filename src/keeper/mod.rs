@@ -13,6 +13,7 @@ mod create;
 mod delete;
 mod describe;
 mod error;
+mod explain;
 mod files;
 mod list;
 mod live;
@@ -25,6 +26,7 @@ mod refresh;
 mod refusals;
 mod rotate;
 mod rotate_secret;
+mod said;
 mod sealing;
 mod served;
 mod session;
@@ -50,9 +52,10 @@ pub use create::{Create, Created};
 pub use delete::{DeletionMode, Restoration, Restored, Scheduled};
 pub use describe::Description;
 pub use error::{KeeperError, SealingError};
+pub use explain::{Explain, Explained};
 pub use files::Payload;
 pub use list::{Listed, Listing, Mark, SortBy};
-pub use policy::{NoPolicy, PolicyAct};
+pub use policy::{Objection, PolicyLook, PolicyOf};
 pub use project::{FirstMounts, Held, MountRequest, Projected};
 pub use put::Put;
 pub use refresh::Refreshed;
@@ -91,6 +94,11 @@ pub trait Rights: Send + Sync {
             Some(name) => self.ask(who, Operation::List, &name).await,
             None => RbacAnswer::Denied,
         }
+    }
+
+    /// The tags that a policy finds under `aws:PrincipalTag`, or why they are not known.
+    async fn tags(&self, _who: &Principal) -> Result<BTreeMap<String, String>, String> {
+        Ok(BTreeMap::new())
     }
 
     /// The Job whose own pod the caller is: the pod runs, carries the label that only the Job controller may give,
@@ -133,7 +141,7 @@ pub enum What {
     Value,
     /// Other stages than AWSCURRENT moved.
     Stages,
-    /// Description, grants or recovery window are others.
+    /// Description, grants, policy, tags or recovery window are others.
     Configuration,
     /// A deletion is scheduled. Files stay where they are.
     Deleted,
@@ -170,6 +178,7 @@ pub struct Keeper {
     changes: broadcast::Sender<Changed>,
     memory: Arc<Mutex<Memory>>,
     refusals: Mutex<refusals::Refusals>,
+    policies: policy::Policies,
 }
 
 /// What is kept beside the store. All of it can be lost: it is read or observed again.
@@ -214,7 +223,8 @@ impl Keeper {
         };
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let memory = Arc::new(Mutex::new(memory));
-        Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals: Mutex::default() })
+        let (refusals, policies) = (Mutex::default(), Mutex::default());
+        Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals, policies })
     }
 
     pub fn settings(&self) -> &Settings {

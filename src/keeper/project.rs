@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::authorise::Act;
+use super::authorise::{Act, Asked};
 use super::files::Selection;
 use super::live::{LiveMount, Placed};
 use super::measure::counted;
 use super::refresh::Payloads;
-use super::{Keeper, KeeperError, Payload, Refreshed, What};
+use super::{Keeper, KeeperError, Payload, Refreshed, What, said};
 use crate::access::{Authorized, Denied, Operation, Principal, RbacAnswer, ServiceAccount};
 use crate::failpoint;
 use crate::secret::{Arn, Name, SecretId, Stage, VersionId};
@@ -177,7 +177,9 @@ impl Keeper {
         };
         let id = SecretId::Name(record.name.clone());
         let rbac = self.answer_about(mount, act(&id), &record.name, asking).await;
-        let decided = self.decided(act(&id), &record, &[Stage::current()], &rbac);
+        let said = said::of_projection();
+        let asked = Asked { act: act(&id), record: &record, stages: &[Stage::current()], said: &said };
+        let decided = self.decided(asked, &rbac).await?;
         Ok((record, decided))
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Keeper, KeeperError, SealingError};
-use crate::access::{PodIdentity, Principal, ServiceAccount};
+use crate::access::{PodIdentity, Principal, ServiceAccount, Via};
 use crate::seal::{AccessKey, LIFE_SECONDS_MAX, SealError, SystemRandom};
 
 /// How far the clock of another replica, or ours before it was set, may have been ahead.
@@ -107,13 +107,14 @@ impl Keeper {
             groups: told.groups,
             extra: told.extra,
             pod: told.pod.map(|ToldPod { name, uid, node }| PodIdentity { name, uid, node }),
+            via: Box::new(Via { session: Some(told.session.clone()), address: None }),
         };
         Some(Session { who, name: told.session, secret: opened.secret, expires_at })
     }
 }
 
 fn told(who: &Principal, session: &str, expires: i64) -> Option<Zeroizing<Vec<u8>>> {
-    let Principal::ServiceAccount { account, uid, groups, extra, pod } = who else { return None };
+    let Principal::ServiceAccount { account, uid, groups, extra, pod, .. } = who else { return None };
     let told = Told {
         namespace: account.namespace.clone(),
         account: account.name.clone(),

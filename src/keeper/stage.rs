@@ -3,7 +3,7 @@
 use super::authorise::Act;
 use super::commit::After;
 use super::measure::counted;
-use super::{Keeper, KeeperError, What, settle};
+use super::{Keeper, KeeperError, What, said, settle};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
 use crate::secret::moves::after_move;
@@ -38,7 +38,8 @@ impl Keeper {
         from: Option<&VersionId>,
     ) -> Result<Moved, KeeperError> {
         let act = Act { by, operation: Operation::MoveStage, id, version: to.or(from) };
-        let (mut record, _) = self.authorised(act, |_| vec![stage.clone()]).await?;
+        let said = said::of_version(None, Some(stage));
+        let (mut record, _) = self.authorised_saying(act, &said, |_| vec![stage.clone()]).await?;
         if record.deletion.is_some() {
             return Err(KeeperError::MarkedForDeletion);
         }

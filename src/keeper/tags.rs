@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::authorise::Act;
+use super::authorise::{Act, Asked};
 use super::commit::After;
 use super::measure::counted;
+use super::said::of_tags;
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
+use crate::policy::Context;
 use crate::secret::SecretId;
 use crate::store::{Change, Expected, SecretRecord};
 
@@ -40,7 +42,8 @@ impl Keeper {
         wanted: &Tagged,
     ) -> Result<(), KeeperError> {
         let act = Act { by, operation, id, version: None };
-        let (mut record, _) = self.authorised(act, |_| Vec::new()).await?;
+        let said = said(wanted);
+        let (mut record, _) = self.authorised_saying(act, &said, |_| Vec::new()).await?;
         if record.deletion.is_some() {
             return Err(KeeperError::MarkedForDeletion);
         }
@@ -49,12 +52,25 @@ impl Keeper {
         if record.tags == before {
             return Ok(());
         }
+        // As with AWS: nobody takes his own right away by what a policy asks of the tags.
+        if let Err(denied) = self.right(Asked { act, record: &record, stages: &[], said: &said }).await? {
+            return Err(self.refused(by, operation, Some(&record.arn), denied).await);
+        }
         record.changed_at = self.now();
         let (arn, expected) = (record.arn.clone(), Expected::Revision(record.revision));
         let audit = self.done(by, operation, &arn, None);
         let after = vec![After::Tell(What::Configuration)];
         self.commit_then(&arn, vec![Change::PutSecret(record, expected)], audit, after).await
     }
+}
+
+fn said(wanted: &Tagged) -> Context {
+    let mut said = Context::default();
+    match wanted {
+        Tagged::Set(tags) => of_tags(&mut said, tags),
+        Tagged::Removed(keys) => keys.iter().for_each(|key| said.put("aws:TagKeys", key)),
+    }
+    said
 }
 
 fn change(record: &mut SecretRecord, wanted: &Tagged) -> Result<(), KeeperError> {

@@ -19,6 +19,7 @@ mod deletion;
 mod hundred;
 mod listing;
 mod measure;
+mod policies;
 mod projection;
 mod rotate_secret;
 mod values;
@@ -31,6 +32,8 @@ pub(super) struct Answers {
     lists: Locked<BTreeSet<(String, String)>>,
     away: Locked<bool>,
     job: Locked<Option<RotationJob>>,
+    /// The tags of whoever asks, or why they are not known.
+    tags: Locked<Option<Result<BTreeMap<String, String>, String>>>,
     /// Whether yes is said only of who is told of with more than the account.
     only_by_pod: Locked<bool>,
     /// Everybody who was asked about.
@@ -73,6 +76,10 @@ impl Rights for Answers {
         }
         let asked = (who.to_string(), namespace.unwrap_or("*").to_owned());
         if self.lists.lock().unwrap().contains(&asked) { RbacAnswer::Allowed } else { RbacAnswer::Denied }
+    }
+
+    async fn tags(&self, _who: &Principal) -> Result<BTreeMap<String, String>, String> {
+        self.tags.lock().unwrap().clone().unwrap_or(Ok(BTreeMap::new()))
     }
 
     async fn rotation_job(&self, _who: &Principal) -> Option<RotationJob> {
@@ -202,6 +209,7 @@ fn pod_of(namespace: &str, account: &str) -> Principal {
         groups: vec![],
         extra: BTreeMap::new(),
         pod: Some(PodIdentity { name: "pod".into(), uid: "pod-1".into(), node: Some("node-1".into()) }),
+        via: Box::default(),
     }
 }
 
@@ -254,6 +262,9 @@ fn every_use_case_can_run_on_any_thread() {
         sendable(&keeper.receipts("n", &[]));
         sendable(&keeper.detach("n", "m"));
         sendable(&keeper.consumers(arn));
+        sendable(&keeper.put_policy(&by, &id(), "", None));
+        sendable(&keeper.delete_policy(&by, &id()));
+        sendable(&keeper.validate_policy(&by, None, ""));
     }
     let _ = all;
 }

@@ -4,7 +4,7 @@ use super::authorise::Act;
 use super::commit::After;
 use super::measure::counted;
 use super::sealing::check_size;
-use super::{Keeper, KeeperError, What, not_of_resource, settle};
+use super::{Keeper, KeeperError, What, not_of_resource, said, settle};
 use crate::access::{Operation, Principal};
 use crate::secret::{Arn, Name, SecretId, SecretValue, Stage, VersionId};
 use crate::store::{Change, Expected, SecretRecord};
@@ -49,13 +49,14 @@ impl Keeper {
             let (record, before) = self.described(by, id, wanted).await?;
             return self.write_description(by, record, &before).await;
         };
+        let said = said::of_description(wanted.description.as_deref());
         if wanted.description.is_some() {
             let act = Act { by, operation: Operation::Update, id, version: None };
-            self.authorised(act, |_| Vec::new()).await?;
+            self.authorised_saying(act, &said, |_| Vec::new()).await?;
         }
         let token = &wanted.token;
-        let act = Act { by, operation: Operation::Put, id, version: Some(token) };
-        let (record, authorized) = self.authorised(act, |_| vec![Stage::current()]).await?;
+        let act = Act { by, operation: Operation::UpdateValue, id, version: Some(token) };
+        let (record, authorized) = self.authorised_saying(act, &said, |_| vec![Stage::current()]).await?;
         let before = record.clone();
         let record = with_description(record, wanted)?;
         match self.ports.store.version(&record.arn, token).await? {
@@ -79,7 +80,8 @@ impl Keeper {
         wanted: &Update,
     ) -> Result<(SecretRecord, SecretRecord), KeeperError> {
         let act = Act { by, operation: Operation::Update, id, version: None };
-        let (record, _) = self.authorised(act, |_| Vec::new()).await?;
+        let said = said::of_description(wanted.description.as_deref());
+        let (record, _) = self.authorised_saying(act, &said, |_| Vec::new()).await?;
         let before = record.clone();
         Ok((with_description(record, wanted)?, before))
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::authorise::Act;
 use super::measure::counted;
+use super::said;
 use super::{Keeper, KeeperError};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
@@ -40,7 +41,11 @@ impl Keeper {
         stage: Option<&Stage>,
     ) -> Result<Revealed, KeeperError> {
         let act = Act { by, operation: Operation::Reveal, id, version: None };
-        let (record, authorized) = self.authorised(act, |record| concerned(record, version, stage)).await?;
+        let (record, authorized) = self
+            .authorised_saying(act, &said::of_version(version, stage), |record| {
+                concerned(record, version, stage)
+            })
+            .await?;
         if record.deletion.is_some() {
             return Err(self
                 .refused(by, Operation::Reveal, Some(&record.arn), KeeperError::MarkedForDeletion)

@@ -143,7 +143,7 @@ fn action(text: &str) -> Result<Pattern, String> {
     let pattern = Pattern::parse(text, Syntax { wildcards: true, variables: false })?;
     let none = Context::default();
     let known = |name: &&str| pattern.matches_folded(&format!("secretsmanager:{name}"), &none);
-    if !ACTIONS.iter().any(|name| known(&name)) {
+    if !ACTIONS.iter().any(known) {
         return Err(format!("no action on a secret is {text}"));
     }
     Ok(pattern)

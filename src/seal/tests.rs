@@ -167,17 +167,26 @@ fn witness(operation: Operation, name: &str, arn: &Arn) -> access::Authorized {
         groups: Vec::new(),
         extra: std::collections::BTreeMap::new(),
         pod: None,
+        via: Box::default(),
     };
     let name = Name::parse(name).unwrap();
     let request = access::Request {
         principal: &principal,
         operation,
         name: &name,
+        account: "000000000000",
         sent_id: name.as_str(),
         version: None,
         stages: &[],
     };
-    access::decide(request, arn, &RbacAnswer::Allowed, &[], None, NamePolicy::Free).unwrap()
+    let sides = access::Sides {
+        rbac: &RbacAnswer::Allowed,
+        grants: &[],
+        policy: crate::policy::Decision::Silent,
+        rotation: None,
+        names: NamePolicy::Free,
+    };
+    access::decide(request, arn, sides).unwrap()
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::api::{Authenticate, health};
 use crate::cluster::{PodReader, Presences, TokenReviewer};
 use crate::config::ServerArgs;
 use crate::controller::trust::{Trust, TrustSettings};
-use crate::keeper::{Keeper, Rights};
+use crate::keeper::Keeper;
 use crate::pki::{Certificates, Lifetimes};
 use crate::seal::SystemRandom;
 use crate::serve::{BodyLimits, Door, Limits, Listener, Protocol, bounded, run, tls};
@@ -60,7 +60,6 @@ pub(super) async fn open(
     ground: &Ground,
     tasks: &mut Tasks,
     keeper: &Arc<Keeper>,
-    rights: Arc<dyn Rights>,
 ) -> anyhow::Result<watch::Receiver<Arc<str>>> {
     let Ground { args, client, clock, readiness, .. } = ground;
     let certificates = Certificates::new();
@@ -70,7 +69,7 @@ pub(super) async fn open(
     let bundle = trust.bundle();
     tasks.spawn("trust", trust.run(tasks.stop()));
 
-    let asking = Arc::new(Asking { keeper: Arc::clone(keeper), rights });
+    let asking = Arc::new(Asking { keeper: Arc::clone(keeper) });
     let door = http("webhook", args.webhook_listen, &certificates).await?;
     let routes = warp::service(webhook::routes(asking, Arc::clone(clock)));
     tasks.spawn("webhook", run(door, bounded(routes, webhook::BODY_LIMITS), tasks.stop()));

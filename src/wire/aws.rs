@@ -24,8 +24,8 @@ use zeroize::Zeroizing;
 mod message;
 
 pub use message::{
-    DescribeSecret, Empty, GetRandomPassword, GetSecretValue, PutSecretValue, RandomPassword,
-    SecretDescription, SecretText, SecretValue, UpdateSecretVersionStage,
+    DescribeSecret, Empty, ExplainAccess, Explained, GetRandomPassword, GetSecretValue, PutSecretValue,
+    RandomPassword, SecretDescription, SecretText, SecretValue, UpdateSecretVersionStage,
 };
 
 pub const TARGET: &str = "x-amz-target";
@@ -168,14 +168,28 @@ impl Api {
         self.call("GetRandomPassword", request).await
     }
 
+    /// Our own operation, which AWS has not.
+    pub async fn explain(&self, request: &ExplainAccess<'_>) -> Result<Explained, CallError> {
+        self.call_target("tidelock.", "ExplainAccess", request).await
+    }
+
     /// Calls an operation by its AWS name and reads the answer.
     pub async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
         &self,
         operation: &'static str,
         request: &Q,
     ) -> Result<A, CallError> {
+        self.call_target(TARGET_PREFIX, operation, request).await
+    }
+
+    async fn call_target<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        service: &'static str,
+        operation: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
         let body = written(request).ok_or(CallError::TooLong)?;
-        let target = HeaderValue::from_str(&format!("{TARGET_PREFIX}{operation}"))
+        let target = HeaderValue::from_str(&format!("{service}{operation}"))
             .map_err(|_| CallError::NotUnderstood { operation, status: StatusCode::BAD_REQUEST })?;
         let answer = self.forward(target, body).await?;
         let not_understood = || CallError::NotUnderstood { operation, status: answer.status };

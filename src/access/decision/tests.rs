@@ -20,6 +20,7 @@ fn principal(namespace: &str, name: &str) -> Principal {
         groups: vec![],
         extra: BTreeMap::default(),
         pod: None,
+        via: Box::default(),
     }
 }
 
@@ -31,6 +32,7 @@ struct Case {
     stages: Vec<Stage>,
     rbac: RbacAnswer,
     grants: Vec<(ServiceAccount, Vec<Stage>, Option<Vec<String>>)>,
+    policy: Decision,
     rotation: Option<(&'static str, &'static str)>,
     names: NamePolicy,
 }
@@ -44,6 +46,7 @@ fn case(operation: Operation) -> Case {
         stages: vec![Stage::current()],
         rbac: RbacAnswer::Denied,
         grants: vec![],
+        policy: Decision::Silent,
         rotation: None,
         names: NamePolicy::NamespacePrefix,
     }
@@ -56,6 +59,7 @@ fn run(case: &Case) -> Result<Authorized, Denied> {
         principal: &case.principal,
         operation: case.operation,
         name: &name,
+        account: "000000000000",
         sent_id: case.name,
         version: version.as_ref(),
         stages: &case.stages,
@@ -69,7 +73,14 @@ fn run(case: &Case) -> Result<Authorized, Denied> {
         arn: Arn::parse(arn).unwrap(),
         version: VersionId::parse(version).unwrap(),
     });
-    decide(request, &Arn::parse(ARN).unwrap(), &case.rbac, &grants, rotation.as_ref(), case.names)
+    let sides = Sides {
+        rbac: &case.rbac,
+        grants: &grants,
+        policy: case.policy,
+        rotation: rotation.as_ref(),
+        names: case.names,
+    };
+    decide(request, &Arn::parse(ARN).unwrap(), sides)
 }
 
 const ALL: [Operation; 14] = [
@@ -220,7 +231,7 @@ fn a_name_in_another_s_prefix_is_refused_with_the_words_of_aws_and_ours() {
         assert_eq!(
             run(&foreign).unwrap_err().to_string(),
             format!(
-                "User: system:serviceaccount:shop:api is not authorized to perform: secretsmanager:CreateSecret on \
+                "User: arn:aws:sts::000000000000:assumed-role/shop/api/token is not authorized to perform: secretsmanager:CreateSecret on \
                  resource: {name} because no identity-based policy allows the secretsmanager:CreateSecret action: \
                  names here start with `shop/`"
             )
@@ -230,10 +241,40 @@ fn a_name_in_another_s_prefix_is_refused_with_the_words_of_aws_and_ours() {
 }
 
 #[test]
+fn a_resource_policy_allows_by_itself_and_its_deny_wins_over_every_yes() {
+    let grants = || vec![(account("shop", "api"), vec![], None)];
+    for operation in ALL {
+        for rbac in [RbacAnswer::Denied, RbacAnswer::Unknown("timeout".into())] {
+            let allowed = run(&Case { policy: Decision::Allow, rbac, ..case(operation) });
+            assert_eq!(allowed.is_ok(), operation != Operation::Create, "{operation:?}");
+        }
+        let forbidden = Case { policy: Decision::Allow, rbac: RbacAnswer::Forbidden, ..case(operation) };
+        assert!(run(&forbidden).is_err());
+        let (policy, rbac, rotation) = (Decision::Deny, RbacAnswer::Allowed, Some((ARN, TOKEN)));
+        let denied = Case { policy, rbac, rotation, grants: grants(), ..case(operation) };
+        let text = run(&denied).unwrap_err().to_string();
+        let said = text.ends_with("with an explicit deny in a resource-based policy");
+        let of_pod =
+            text == "the resource policy of the secret shop/orders-db denies it to ServiceAccount shop/api";
+        assert!(if operation == Operation::Project { of_pod } else { said }, "{text}");
+        let local = Case { principal: Principal::Local, policy, ..case(operation) };
+        assert!(run(&local).is_err() && run(&Case { policy: Decision::Silent, ..local }).is_ok());
+    }
+    // What Git says stays done.
+    let controller =
+        Case { principal: Principal::Controller, policy: Decision::Deny, ..case(Operation::Put) };
+    assert!(run(&controller).is_ok());
+    // A policy that allows gives the whole value, whatever keys a grant is limited to.
+    let keys = vec![(account("shop", "api"), vec![], Some(vec!["password".to_owned()]))];
+    let both = Case { policy: Decision::Allow, grants: keys, ..case(Operation::Project) };
+    assert!(run(&both).unwrap().keys().is_none());
+}
+
+#[test]
 fn refusals_use_the_words_of_aws() {
     assert_eq!(
         run(&case(Operation::Reveal)).unwrap_err().to_string(),
-        "User: system:serviceaccount:shop:api is not authorized to perform: secretsmanager:GetSecretValue on resource: \
+        "User: arn:aws:sts::000000000000:assumed-role/shop/api/token is not authorized to perform: secretsmanager:GetSecretValue on resource: \
          shop/orders-db because no identity-based policy allows the secretsmanager:GetSecretValue action"
     );
     let list = run(&case(Operation::List)).unwrap_err().to_string();
@@ -260,6 +301,7 @@ fn an_unknown_name_is_told_only_to_whoever_might_act_on_it() {
         principal: &who,
         operation: Operation::Reveal,
         name: &name,
+        account: "000000000000",
         sent_id: "shop/none",
         version: None,
         stages: &[],

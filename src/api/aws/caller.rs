@@ -1,6 +1,8 @@
 //! Who calls? By a bearer token, by keys that were issued for a session, or by the key of `tidelock dev`.
 //! Must not serve anybody whose pod or ServiceAccount is gone.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -29,8 +31,6 @@ impl StillThere for Presences {
 /// Somebody whose identity was proved.
 pub(super) struct Caller {
     pub who: Principal,
-    /// The name of the session, if the caller has one.
-    pub session: Option<String>,
 }
 
 /// Why nobody was recognised; each protocol has words of its own for it.
@@ -48,11 +48,21 @@ pub(super) enum Unrecognized {
 }
 
 impl AwsApi {
-    pub(super) async fn caller(&self, request: Request<'_>, service: &str) -> Result<Caller, Unrecognized> {
-        match Signed::read(request).map_err(Unrecognized::Signature)? {
-            Some(signed) => self.signer(&signed, request, service).await,
-            None => self.bearer(request).await,
+    /// `from` is the other end of the connection.
+    pub(super) async fn caller(
+        &self,
+        request: Request<'_>,
+        from: Option<IpAddr>,
+        service: &str,
+    ) -> Result<Caller, Unrecognized> {
+        let mut caller = match Signed::read(request).map_err(Unrecognized::Signature)? {
+            Some(signed) => self.signer(&signed, request, service).await?,
+            None => self.bearer(request).await?,
+        };
+        if let Principal::ServiceAccount { via, .. } = &mut caller.who {
+            via.address = from;
         }
+        Ok(caller)
     }
 
     async fn signer(
@@ -70,7 +80,7 @@ impl AwsApi {
             let key = local.ok_or(Unrecognized::UnknownKey)?;
             signed.is_meant_for(audience, now).map_err(wrong)?;
             signed.verify(request, TELLING, &key.secret).map_err(wrong)?;
-            return Ok(Caller { who: Principal::Local, session: None });
+            return Ok(Caller { who: Principal::Local });
         };
         let session = self.keeper.session(&signed.access_key_id, token).ok_or(Unrecognized::UnknownKey)?;
         signed.is_meant_for(audience, now).map_err(wrong)?;
@@ -79,7 +89,7 @@ impl AwsApi {
             return Err(Unrecognized::Expired);
         }
         match self.still_there.check(&session.who).await {
-            Ok(()) => Ok(Caller { who: session.who, session: Some(session.name) }),
+            Ok(()) => Ok(Caller { who: session.who }),
             Err(PodRefused::Unavailable(_)) => Err(Unrecognized::Unavailable),
             Err(gone) => Err(Unrecognized::Gone(gone)),
         }
@@ -95,7 +105,7 @@ impl AwsApi {
             )
         })?;
         let who = self.tokens.authenticate(token, &self.audience).await.map_err(Unrecognized::Token)?;
-        Ok(Caller { who, session: None })
+        Ok(Caller { who })
     }
 }
 

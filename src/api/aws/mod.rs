@@ -15,6 +15,7 @@ mod throttle;
 mod xml;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,7 +40,7 @@ use crate::clock::Clock;
 use crate::keeper::{AccessKey, Keeper};
 use crate::secret::password::PasswordError;
 use crate::secret::{PasswordRules, Plaintext};
-use crate::serve::Unread;
+use crate::serve::{Peer, Unread};
 use crate::signature::Request;
 
 /// The largest value, written in JSON's longest way (six bytes for one), and room for everything else.
@@ -73,14 +74,19 @@ pub fn routes(api: Arc<AwsApi>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         // A host that is none signs nothing.
         .and(warp::host::optional().or(warp::any().map(|| None)).unify())
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::bytes())
-        .then(move |method, path: FullPath, query, headers, host: Option<Authority>, body: Bytes| {
+        .then(move |method, path: FullPath, query, headers, host: Option<Authority>, peer, body: Bytes| {
             let api = Arc::clone(&api);
             async move {
                 let host = host.map_or_else(String::new, |host| host.to_string());
                 // The copy that we parse is wiped; so is, as far as it is ours, the one that arrived.
                 let body = Zeroizing::new(Vec::from(body));
-                api.answer(&Incoming { method, path, query, headers, host, body }).await
+                let from = match peer {
+                    Some(Peer::Tcp(address)) => Some(address.ip()),
+                    _ => None,
+                };
+                api.answer(&Incoming { method, path, query, headers, host, from, body }).await
             }
         })
         // A rejection's own words would tell of the inside.
@@ -96,6 +102,8 @@ struct Incoming {
     query: String,
     headers: HeaderMap,
     host: String,
+    /// The other end of the connection.
+    from: Option<IpAddr>,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -141,7 +149,7 @@ impl AwsApi {
 
     async fn serve(&self, action: Result<Action, ApiError>, incoming: &Incoming) -> Result<Bytes, ApiError> {
         let action = action?;
-        let caller = self.caller(incoming.signed_parts(), SERVICE).await?;
+        let caller = self.caller(incoming.signed_parts(), incoming.from, SERVICE).await?;
         self.throttle.admit(&caller.who)?;
         let members = action.members(&incoming.body)?;
         action.carry_out(self, &caller.who, members).await
@@ -172,15 +180,11 @@ impl AwsApi {
 
 fn action(headers: &HeaderMap) -> Result<Action, ApiError> {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-    let name = target.and_then(|target| target.strip_prefix("secretsmanager.")).ok_or_else(unknown)?;
-    match Action::named(name) {
-        Some(action) => Ok(action),
-        None if operation::in_the_model(name) => Err(ApiError::new(
-            "UnknownOperationException",
-            format!("The operation {name} is not supported by this version of Tidelock."),
-        )),
-        None => Err(unknown()),
+    if let Some(action) = target.and_then(Action::of_our_own) {
+        return Ok(action);
     }
+    let name = target.and_then(|target| target.strip_prefix("secretsmanager.")).ok_or_else(unknown)?;
+    Action::named(name).ok_or_else(unknown)
 }
 
 fn unknown() -> ApiError {

@@ -45,6 +45,13 @@ impl Member {
     }
 }
 
+/// The one operation of our own, which no model of AWS's has.
+pub(super) const EXPLAIN_ACCESS: &[Member] = &[
+    Member::required("Operation", Shape::Text { min: 1, max: 64, pattern: None, sensitive: false }),
+    Member::required("Principal", Shape::Text { min: 1, max: 512, pattern: None, sensitive: false }),
+    Member::required("SecretId", Shape::Text { min: 1, max: 2048, pattern: None, sensitive: false }),
+];
+
 /// The members that the model gives an operation; of a name that is none, nothing.
 pub(super) fn members_of(operation: &str) -> &'static [Member] {
     OPERATIONS.iter().find(|known| known.name == operation).map_or(&[], |known| known.members)

@@ -1,6 +1,7 @@
 //! The operations: which of the model's are built, and which part of the keeper each is for.
 //! Must not decide who may do what, nor how stages move.
 
+mod explain;
 mod listing;
 mod policy;
 mod rotation;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 
 use super::AwsApi;
 use super::error::ApiError;
-use super::model::{self, OPERATIONS};
+use super::model;
 use super::reply::json;
 use super::shape::{self, Members};
 use crate::access::Principal;
@@ -31,6 +32,7 @@ pub(super) enum Action {
     ListResourcePolicies,
     ListSecretVersionIds,
     ListSecrets,
+    PutResourcePolicy,
     PutSecretValue,
     RestoreSecret,
     RotateSecret,
@@ -38,14 +40,17 @@ pub(super) enum Action {
     UntagResource,
     UpdateSecret,
     UpdateSecretVersionStage,
+    ValidateResourcePolicy,
     AssociateCrossAccountReplica,
     DisassociateCrossAccountReplica,
     RemoveRegionsFromReplication,
     ReplicateSecretToRegions,
     StopReplicationToReplica,
+    /// Our own.
+    ExplainAccess,
 }
 
-pub(super) const BUILT: [(&str, Action); 24] = [
+pub(super) const BUILT: [(&str, Action); 26] = [
     ("BatchGetSecretValue", Action::BatchGetSecretValue),
     ("CancelRotateSecret", Action::CancelRotateSecret),
     ("CreateSecret", Action::CreateSecret),
@@ -58,6 +63,7 @@ pub(super) const BUILT: [(&str, Action); 24] = [
     ("ListResourcePolicies", Action::ListResourcePolicies),
     ("ListSecretVersionIds", Action::ListSecretVersionIds),
     ("ListSecrets", Action::ListSecrets),
+    ("PutResourcePolicy", Action::PutResourcePolicy),
     ("PutSecretValue", Action::PutSecretValue),
     ("RestoreSecret", Action::RestoreSecret),
     ("RotateSecret", Action::RotateSecret),
@@ -65,6 +71,7 @@ pub(super) const BUILT: [(&str, Action); 24] = [
     ("UntagResource", Action::UntagResource),
     ("UpdateSecret", Action::UpdateSecret),
     ("UpdateSecretVersionStage", Action::UpdateSecretVersionStage),
+    ("ValidateResourcePolicy", Action::ValidateResourcePolicy),
     ("AssociateCrossAccountReplica", Action::AssociateCrossAccountReplica),
     ("DisassociateCrossAccountReplica", Action::DisassociateCrossAccountReplica),
     ("RemoveRegionsFromReplication", Action::RemoveRegionsFromReplication),
@@ -72,22 +79,31 @@ pub(super) const BUILT: [(&str, Action); 24] = [
     ("StopReplicationToReplica", Action::StopReplicationToReplica),
 ];
 
-pub(super) fn in_the_model(name: &str) -> bool {
-    OPERATIONS.iter().any(|operation| operation.name == name)
-}
+/// The name of our own operation, and what its target begins with: AWS's namespace stays AWS's.
+const EXPLAIN_ACCESS: &str = "ExplainAccess";
+const OUR_OWN: &str = "tidelock.";
 
 impl Action {
+    /// By the whole of a header `X-Amz-Target`, if it is one of our own.
+    pub(super) fn of_our_own(target: &str) -> Option<Self> {
+        (target.strip_prefix(OUR_OWN) == Some(EXPLAIN_ACCESS)).then_some(Self::ExplainAccess)
+    }
+
     pub(super) fn named(name: &str) -> Option<Self> {
         BUILT.into_iter().find(|(known, _)| *known == name).map(|(_, action)| action)
     }
 
     pub(super) fn name(self) -> &'static str {
-        BUILT.into_iter().find(|(_, action)| *action == self).map_or("unknown", |(name, _)| name)
+        BUILT.into_iter().find(|(_, action)| *action == self).map_or(EXPLAIN_ACCESS, |(name, _)| name)
     }
 
     /// The request's members, checked against the model.
     pub(super) fn members(self, body: &[u8]) -> Result<Members, ApiError> {
-        shape::members(body, model::members_of(self.name()), self.not_built())
+        let shape = match self {
+            Self::ExplainAccess => model::EXPLAIN_ACCESS,
+            _ => model::members_of(self.name()),
+        };
+        shape::members(body, shape, self.not_built())
     }
 
     /// Members of the model that nothing here can do justice to: refused rather than ignored.
@@ -122,12 +138,14 @@ impl Action {
             Self::DeleteResourcePolicy => policy::delete(api, by, members).await,
             Self::DeleteSecret => secret::delete(api, by, members).await,
             Self::DescribeSecret => secret::describe(api, by, members).await,
+            Self::ExplainAccess => explain::explain(api, by, members).await,
             Self::GetRandomPassword => value::random_password(api, members),
             Self::GetResourcePolicy => policy::read(api, by, members).await,
             Self::GetSecretValue => value::value(api, by, members).await,
             Self::ListResourcePolicies => policy::list(api, by, members).await,
             Self::ListSecretVersionIds => listing::versions(api, by, members).await,
             Self::ListSecrets => listing::secrets(api, by, members).await,
+            Self::PutResourcePolicy => policy::put(api, by, members).await,
             Self::PutSecretValue => value::put(api, by, members).await,
             Self::RestoreSecret => secret::restore(api, by, members).await,
             Self::RotateSecret => rotation::rotate(api, by, members).await,
@@ -135,6 +153,7 @@ impl Action {
             Self::UntagResource => secret::untag(api, by, members).await,
             Self::UpdateSecret => secret::update(api, by, members).await,
             Self::UpdateSecretVersionStage => value::move_stage(api, by, members).await,
+            Self::ValidateResourcePolicy => policy::validate(api, by, members).await,
             // Answered before any secret is looked for: it says nothing of one.
             Self::RemoveRegionsFromReplication
             | Self::ReplicateSecretToRegions

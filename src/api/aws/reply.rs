@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 mod listing;
 mod rotation;
 
-pub(super) use listing::{BatchBody, BatchError, PoliciesBody, PolicyBody, SecretsBody, VersionsBody};
+pub(super) use listing::{
+    BatchBody, BatchError, PoliciesBody, PolicyBody, SecretsBody, ValidationBody, VersionsBody,
+};
 pub(super) use rotation::RotatingBody;
 use rotation::RulesBody;
 

@@ -12,6 +12,7 @@ use super::xml::Element;
 use crate::access::{Principal, ServiceAccount};
 use crate::cluster::TokenRefused;
 use crate::keeper::KeeperError;
+use crate::policy::{role_arn, root_arn, session_arn};
 use crate::signature::{Fault, Request, decoded};
 
 pub(super) const SERVICE: &str = "sts";
@@ -204,9 +205,8 @@ impl AwsApi {
         let result = match action {
             Action::AssumeRoleWithWebIdentity => self.assume_role(query).await?,
             Action::GetCallerIdentity => {
-                let Caller { who, session } = self.caller(request, SERVICE).await?;
-                let name = session.or_else(|| Some(who.pod()?.name.clone()));
-                self.identity(&who, name.as_deref().unwrap_or("token"))
+                let Caller { who } = self.caller(request, None, SERVICE).await?;
+                self.identity(&who)
             }
         };
         let name = action.name();
@@ -244,24 +244,23 @@ impl AwsApi {
             .child(credentials))
     }
 
-    fn identity(&self, who: &Principal, session: &str) -> Element {
+    fn identity(&self, who: &Principal) -> Element {
         let account = &self.keeper.settings().account;
+        let session = who.session_name();
         let (arn, id) = match who.account() {
             Some(own) => (self.assumed_role_arn(own, session), role_id(who, session)),
-            None => (format!("arn:aws:iam::{account}:root"), account.clone()),
+            None => (root_arn(account), account.clone()),
         };
         Element::new("GetCallerIdentityResult").text("Arn", &arn).text("UserId", &id).text("Account", account)
     }
 
     /// The one role of a ServiceAccount.
     fn role_arn(&self, account: &ServiceAccount) -> String {
-        let ServiceAccount { namespace, name } = account;
-        format!("arn:aws:iam::{}:role/{namespace}/{name}", self.keeper.settings().account)
+        role_arn(&self.keeper.settings().account, &account.namespace, &account.name)
     }
 
     fn assumed_role_arn(&self, account: &ServiceAccount, session: &str) -> String {
-        let ServiceAccount { namespace, name } = account;
-        format!("arn:aws:sts::{}:assumed-role/{namespace}/{name}/{session}", self.keeper.settings().account)
+        session_arn(&self.keeper.settings().account, &account.namespace, &account.name, session)
     }
 }
 

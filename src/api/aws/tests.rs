@@ -20,6 +20,7 @@ mod documented;
 mod errors;
 mod limits;
 mod listing;
+mod policies;
 mod rotation;
 mod secrets;
 mod sessions;

@@ -171,6 +171,7 @@ fn pod_of(service_account: &str) -> Principal {
         groups: Vec::new(),
         extra: BTreeMap::new(),
         pod: Some(PodIdentity { name: "pod".to_owned(), uid: "pod-uid".to_owned(), node: None }),
+        via: Box::default(),
     }
 }
 

@@ -10,7 +10,7 @@ const PODS: usize = 100;
 fn pod(number: usize) -> Principal {
     let Principal::ServiceAccount { account, uid, groups, .. } = app() else { unreachable!() };
     let extra = BTreeMap::from([("pod-name".to_owned(), vec![format!("pod-{number}")])]);
-    Principal::ServiceAccount { account, uid, groups, extra, pod: None }
+    Principal::ServiceAccount { account, uid, groups, extra, pod: None, via: Box::default() }
 }
 
 fn mount_id(number: usize) -> String {

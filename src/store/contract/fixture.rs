@@ -19,15 +19,18 @@ pub fn fixture(epoch: Epoch) -> Batch {
     Batch { epoch, changes, audit: vec![entry(6, "done"), bare] }
 }
 
-pub async fn holds_the_fixture(store: &dyn Store) {
+/// From schema 3 on the second secret was given a policy, by a write of its own; `policy` is that policy's number.
+pub async fn holds_the_fixture(store: &dyn Store, policy: Option<u64>) {
     let wanted = fixture(Epoch(1));
-    let secrets =
-        [SecretRecord { revision: 1, ..unconfigured(1) }, SecretRecord { revision: 1, ..secret(2) }];
+    let second = SecretRecord { revision: policy.unwrap_or(1), policy, ..secret(2) };
+    let secrets = [SecretRecord { revision: 1, ..unconfigured(1) }, second.clone()];
     assert_eq!(store.installation().await.unwrap(), Some(installation()));
     assert_eq!(store.secrets(None, 10).await.unwrap(), secrets);
     assert_eq!(store.version(&arn(1), &id(2)).await.unwrap(), Some(empty_version(1, 2)));
     let filled = store.version(&arn(1), &id(1)).await.unwrap().unwrap();
     assert_eq!((filled.created_at, filled.kind, filled.sealed.is_some()), (at(1), ValueKind::Binary, true));
+    let kept = store.policy(&arn(2)).await.unwrap();
+    assert_eq!(kept, policy.map(|number| super::samples::policy(2, number)));
     let rotation = RotationRecord { revision: 1, ..rotation(1) };
     assert_eq!(store.rotations().await.unwrap(), [rotation]);
     assert_eq!(store.mounts_on_node("node-a").await.unwrap(), [mount("mount-1", 1, "node-a")]);
@@ -37,7 +40,8 @@ pub async fn holds_the_fixture(store: &dyn Store) {
     // And it goes on from there.
     let epoch = store.raise_epoch().await.unwrap();
     assert_eq!(epoch, Epoch(2));
-    let changes = vec![Change::PutSecret(secret(2), Expected::Revision(1))];
+    let expected = Expected::Revision(second.revision);
+    let changes = vec![Change::PutSecret(second, expected)];
     store.commit(Batch { epoch, changes, audit: vec![entry(8, "done")] }).await.unwrap();
 }
 

@@ -60,6 +60,35 @@ impl SecretDescription {
     }
 }
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ExplainAccess<'a> {
+    pub secret_id: &'a str,
+    pub principal: &'a str,
+    pub operation: &'a str,
+}
+
+/// Whether somebody may, and who says what about it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase", serialize = "camelCase"))]
+pub struct Explained {
+    #[serde(rename(deserialize = "ARN"))]
+    pub arn: String,
+    pub name: String,
+    /// `Allowed`, `Denied` or `Unknown`.
+    pub decision: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refusal: String,
+    pub sides: Vec<Side>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase", serialize = "camelCase"))]
+pub struct Side {
+    pub side: String,
+    pub says: String,
+}
+
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetSecretValue<'a> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{RulesBody, Seconds, TagBody, ValueBody, tag_bodies};
 use crate::api::aws::error::ApiError;
-use crate::keeper::{Listed, NoPolicy, SecretRecord, Versions};
+use crate::keeper::{Listed, Objection, PolicyOf, SecretRecord, Versions};
 use crate::secret::Stage;
 
 #[derive(Serialize)]
@@ -148,16 +148,69 @@ pub(in crate::api::aws) struct PolicyBody<'a> {
     arn: &'a str,
     name: &'a str,
     policy_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_policy: Option<&'a str>,
 }
 
 impl<'a> PolicyBody<'a> {
-    pub(in crate::api::aws) fn of(found: &'a NoPolicy, policy_name: &'a str) -> Self {
-        Self { arn: found.arn.as_str(), name: found.name.as_str(), policy_name }
+    /// With the policy's text, where it was asked for.
+    pub(in crate::api::aws) fn read(found: &'a PolicyOf, policy_name: &'a str) -> Self {
+        Self { resource_policy: found.text.as_deref(), ..Self::named(found, policy_name) }
+    }
+
+    pub(in crate::api::aws) fn named(found: &'a PolicyOf, policy_name: &'a str) -> Self {
+        Self { arn: found.arn.as_str(), name: found.name.as_str(), policy_name, resource_policy: None }
     }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in crate::api::aws) struct PoliciesBody {
-    pub resource_policies: [(); 0],
+pub(in crate::api::aws) struct PoliciesBody<'a> {
+    resource_policies: Vec<SummaryBody<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SummaryBody<'a> {
+    policy_name: &'a str,
+}
+
+impl<'a> PoliciesBody<'a> {
+    pub(in crate::api::aws) fn of(names: impl Iterator<Item = &'a str>) -> Self {
+        Self { resource_policies: names.map(|policy_name| SummaryBody { policy_name }).collect() }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::api::aws) struct ValidationBody {
+    policy_validation_passed: bool,
+    validation_errors: Vec<ObjectionBody>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ObjectionBody {
+    check_name: &'static str,
+    error_message: String,
+}
+
+impl ValidationBody {
+    pub(in crate::api::aws) fn of(objections: &[Objection]) -> Self {
+        let body = |objection: &Objection| match objection {
+            Objection::Public(statement) => ObjectionBody {
+                check_name: "BROAD_ACCESS",
+                error_message: format!(
+                    "The statement {statement} allows every principal access to the secret."
+                ),
+            },
+            Objection::LockOut => ObjectionBody {
+                check_name: "CALLER_LOCKOUT",
+                error_message: "The policy would not allow you to update the resource policy in the future."
+                    .to_owned(),
+            },
+        };
+        let validation_errors: Vec<_> = objections.iter().map(body).collect();
+        Self { policy_validation_passed: validation_errors.is_empty(), validation_errors }
+    }
 }

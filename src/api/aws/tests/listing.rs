@@ -120,7 +120,7 @@ async fn filters_out_of_the_model_are_told_in_its_words() {
 async fn who_may_not_list_learns_nothing() {
     let api = stocked().await;
     api.bench.tokens.add("stranger", AUDIENCE, &account("else", "stranger", None));
-    let text = "User: system:serviceaccount:else:stranger is not authorized to perform: secretsmanager:ListSecrets \
+    let text = "User: arn:aws:sts::000000000000:assumed-role/else/stranger/token is not authorized to perform: secretsmanager:ListSecrets \
                 because no identity-based policy allows the secretsmanager:ListSecrets action";
     for (operation, body) in [
         ("ListSecrets", json!({})),

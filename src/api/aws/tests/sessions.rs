@@ -150,7 +150,7 @@ async fn a_session_is_no_more_than_its_account() {
     let [id, secret, token] =
         ["AccessKeyId", "SecretAccessKey", "SessionToken"].map(|name| text(&answer.text, name));
     let keys = Keys { id, secret, token, expiration: String::new() };
-    let why = "User: system:serviceaccount:else:stranger is not authorized to perform: \
+    let why = "User: arn:aws:sts::000000000000:assumed-role/else/stranger/orders is not authorized to perform: \
                secretsmanager:GetSecretValue on resource: shop/db because no identity-based policy allows the \
                secretsmanager:GetSecretValue action";
     assert_eq!(api.refused(&keys, |_, _| ()).await, told("AccessDeniedException", why));

@@ -91,7 +91,7 @@ pub async fn the_server_s_node_loses_its_power(shop: &Shop) {
     println!(
         "fault: server's node killed and rebooted | three pods reading, one beside the server | server ready {:.0} s after \
          the boot with all versions, files back {waited:.1} s after kubelet and the stream were there, {received} pods \
-         with the next version within 5 s of its commit, {reads} whole readings",
+         of 3 with the next version within 5 s of its commit, {reads} whole readings",
         served.as_secs_f32()
     );
 }

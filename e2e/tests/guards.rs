@@ -19,7 +19,7 @@ const OFF: &str = "TIDELOCK_TEST_GUARD_OFF";
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// The guard as the source names it, and the test that must fail without it: in the library, or `file::name` in `tests/`.
-const GUARDS: [(&str, &str, &str); 22] = [
+const GUARDS: [(&str, &str, &str); 23] = [
     ("fencing", "lib", "store::embedded::tests::a_writer_of_an_earlier_epoch_is_fenced"),
     ("fsync", "lib", "store::embedded::folder::tests::a_commit_waits_for_the_disk"),
     ("aad", "lib", "seal::tests::a_sealed_version_opens_at_its_own_place_and_nowhere_else"),

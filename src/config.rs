@@ -113,6 +113,9 @@ pub struct ServerArgs {
     /// The namespace of the Jobs of built-in rotators
     #[arg(long)]
     pub rotations_namespace: Option<String>,
+    /// The rotators that RotationLambdaARN can name beside generate: {name: {generate: {}} or {job: {}}}, in YAML
+    #[arg(long)]
+    pub rotators_file: Option<PathBuf>,
     /// The image of rotation Jobs. Default: the one of the server's own pod
     #[arg(long)]
     pub image: Option<String>,

@@ -12,7 +12,7 @@ mod tasks;
 mod trouble;
 mod watched;
 
-use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::cluster::{
     AccessReviews, Elector, EventPublisher, EventSender, LeaseHold, LeaseSettings, StorePosition,
 };
 use crate::config::ServerArgs;
-use crate::controller::rotation::{JobSettings, RotationPorts};
+use crate::controller::rotation::{JobSettings, RotationPorts, Rotators};
 use crate::controller::{managed_secret, nodes, rotation};
 use crate::keeper::{self, Keeper};
 use crate::seal::SystemRandom;
@@ -49,10 +49,12 @@ struct Ground {
     clock: Arc<dyn Clock>,
     events: EventSender,
     readiness: Readiness,
+    rotators: Rotators,
 }
 
 /// Runs until told to stop, or until this process may not go on.
 pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    let rotators = rotators(args.rotators_file.as_deref())?;
     let readiness = Readiness::default();
     let leader = readiness.component("leader");
     let store = readiness.component("store");
@@ -69,7 +71,7 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     tasks.spawn("events", async move {
         cut.run_until_cancelled(Box::pin(publisher.run())).await;
     });
-    let ground = Ground { args: Arc::new(args), client, clock, events, readiness };
+    let ground = Ground { args: Arc::new(args), client, clock, events, readiness, rotators };
 
     let (positions, seen_positions) = watch::channel(None);
     let (elector, hold) = ground.elector(seen_positions);
@@ -88,6 +90,14 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
         let _ = election.await;
     }
     ended
+}
+
+/// What RotateSecret can name: a file that is not understood is refused before anything is served.
+fn rotators(file: Option<&Path>) -> anyhow::Result<Rotators> {
+    let Some(path) = file else { return Ok(Rotators::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the rotators' file {} cannot be read", path.display()))?;
+    Rotators::parse(&text).with_context(|| format!("the rotators' file {} is not right", path.display()))
 }
 
 /// Waits for the Lease, opens the store and runs everything that only a leader may.
@@ -177,7 +187,7 @@ async fn serve(
         region: args.region.clone(),
         account: args.account.clone(),
         names: NamePolicy::NamespacePrefix,
-        rotators: BTreeSet::new(),
+        rotators: ground.rotators.names(),
     };
     let keeper = Arc::new(Keeper::start(ports, settings, opened.epoch).await?);
     if let Some(installation) = store.installation().await? {
@@ -207,6 +217,7 @@ async fn serve(
         clock: Arc::clone(clock),
         events: ground.events.clone(),
         settings: ground.job_settings(image::of_jobs(args, client).await?),
+        rotators: ground.rotators.clone(),
         ca,
         epoch: opened.epoch.0,
     };

@@ -44,7 +44,7 @@ impl Keeper {
         }
         if !changes.is_empty() {
             let audit = self.done(by, Operation::CancelRotation, &arn, version.as_ref());
-            self.commit_then(&arn, changes, audit, vec![After::Tell(What::Stages)]).await?;
+            self.commit_then(&arn, changes, audit, vec![After::Tell(What::Rotation)]).await?;
         }
         Ok(Rotating { arn, name, version })
     }

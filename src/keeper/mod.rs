@@ -141,6 +141,8 @@ pub enum What {
     Value,
     /// Other stages than AWSCURRENT moved.
     Stages,
+    /// A caller began, resumed or cancelled a rotation: whoever runs rotations looks at once.
+    Rotation,
     /// Description, grants, policy, tags or recovery window are others.
     Configuration,
     /// A deletion is scheduled. Files stay where they are.

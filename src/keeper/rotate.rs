@@ -12,7 +12,7 @@ use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::rotation::{Attempt, JobState, Pending, Step, Unfinished};
 use crate::seal;
-use crate::secret::{Arn, Name, Stage, VersionId};
+use crate::secret::{Arn, Name, Origin, Stage, VersionId};
 use crate::store::{
     Change, Expected, JobRecord, RotationConfig, RotationRecord, RotationState, SecretRecord, StoreError,
 };
@@ -22,6 +22,7 @@ use crate::store::{
 pub struct RotationView {
     pub arn: Arn,
     pub name: Name,
+    pub origin: Origin,
     /// Why no rotation can be made of it now.
     pub hindrance: Option<Hindrance>,
     /// Whether a RotationSchedule is known to be followed; none when there never was one.
@@ -109,6 +110,7 @@ impl Keeper {
             last_written: written.map(|version| version.created_at),
             arn: record.arn,
             name: record.name,
+            origin: record.origin,
             journal,
             pending,
         })

@@ -99,7 +99,8 @@ impl Keeper {
         let (_, changes) = beginning(record, journal, token, None, self.now());
         let audit = self.done(by, Operation::Rotate, &before.arn, Some(token));
         failpoint::reach("rotate.before-begin");
-        self.commit_then(&before.arn, changes, audit, vec![After::Tell(What::Stages)]).await?;
+        let after = vec![After::Tell(What::Stages), After::Tell(What::Rotation)];
+        self.commit_then(&before.arn, changes, audit, after).await?;
         failpoint::reach("rotate.begun");
         Ok(answer(Some(token)))
     }
@@ -176,7 +177,7 @@ impl Keeper {
         }
         let verb = Operation::Rotate.verb();
         let audit = self.entry(by, verb, Some(&journal.arn), Some(&journal.version), "resumed");
-        self.commit_then(&journal.arn, changes, audit, vec![After::Tell(What::Stages)]).await
+        self.commit_then(&journal.arn, changes, audit, vec![After::Tell(What::Rotation)]).await
     }
 
     async fn write_rotation_config(

@@ -31,6 +31,8 @@ async fn rotations_end_well_whatever_befalls_them() {
     wait_for_a_value(&shop).await;
     let target = target(&shop).await;
     the_sample_runs_its_four_steps(&shop, &target).await;
+    a_secret_of_the_api_is_rotated_by_a_registered_rotator(&shop, &operator).await;
+    a_caller_begins_what_a_schedule_describes(&shop, &operator).await;
     a_failed_attempt_is_made_again_under_its_token(&shop, &target).await;
     used_up_retries_are_a_failure_that_a_request_resumes(&shop, &target).await;
     a_value_that_comes_late_lets_the_schedule_go_on(&shop, &operator).await;
@@ -66,7 +68,8 @@ async fn operator(shop: &Shop) -> Caller {
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
         json!({"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": [
             {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/value"], "verbs": ["put"]},
-            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"], "verbs": ["get"]},
+            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"], "verbs": ["get", "create"]},
+            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/rotation"], "verbs": ["rotate", "cancel"]},
         ]}),
         json!({"apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata,
             "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
@@ -214,6 +217,59 @@ async fn the_sample_runs_its_four_steps(shop: &Shop, target: &str) {
     for step in ["create-secret", "set-secret", "test-secret", "finish-secret"] {
         assert!(names.contains(&step), "{step} is not among {names:?}");
     }
+}
+
+/// A call that is refused: its error's type and words.
+async fn refused(operator: &Caller, operation: &str, request: Value) -> (String, String) {
+    let (status, body) = operator.call(operation, request).await.unwrap();
+    assert_eq!(status, 400, "{body}");
+    let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
+    (text("__type"), text("Message"))
+}
+
+async fn a_secret_of_the_api_is_rotated_by_a_registered_rotator(shop: &Shop, operator: &Caller) {
+    let call = async |operation: &str, request: Value| {
+        let (status, body) = operator.call(operation, request).await.unwrap();
+        assert_eq!(status, 200, "{operation}: {body}");
+        body
+    };
+    let (first, second) = ("00000000-0000-0000-0001-000000000001", "00000000-0000-0000-0001-000000000002");
+    let value = json!({"user": "orders", "password": "old"}).to_string();
+    let made = json!({"Name": "shop/by-api", "ClientRequestToken": first, "SecretString": value});
+    call("CreateSecret", made).await;
+    let function = |name: &str| format!("arn:aws:lambda:local-1:000000000000:function:{name}");
+    let rotate = |name: &str| {
+        json!({"SecretId": "shop/by-api", "ClientRequestToken": second, "RotationLambdaARN": function(name),
+               "RotationRules": {"AutomaticallyAfterDays": 30}})
+    };
+    let (kind, words) = refused(operator, "RotateSecret", rotate("nobody")).await;
+    assert!(kind == "AccessDeniedException" && words.contains("cannot invoke"), "{kind}: {words}");
+    assert_eq!(call("RotateSecret", rotate("generate")).await["VersionId"], second);
+    let done = async || {
+        let found = described(operator, "by-api").await;
+        found["VersionIdsToStages"][second].to_string().contains("AWSCURRENT").then_some(found)
+    };
+    let what = "the API's secret to be rotated";
+    let found = shop.cluster.wait_for(what, shop::PATIENCE, done).await.unwrap();
+    assert_eq!(found["VersionIdsToStages"][first], json!(["AWSPREVIOUS"]), "{found}");
+    assert!(found["NextRotationDate"].is_number() && found["RotationLambdaARN"] == function("generate"));
+    event_says(shop, NAMESPACE, NAMESPACE, "RotationSucceeded").await;
+    call("CancelRotateSecret", json!({"SecretId": "shop/by-api"})).await;
+    assert_eq!(described(operator, "by-api").await["RotationEnabled"], false);
+}
+
+async fn a_caller_begins_what_a_schedule_describes(shop: &Shop, operator: &Caller) {
+    let token = "00000000-0000-0000-0001-000000000003";
+    let mut request = json!({"SecretId": format!("shop/{REPORTS}"), "ClientRequestToken": token});
+    let (status, body) = operator.call("RotateSecret", request.clone()).await.unwrap();
+    assert_eq!((status, body["VersionId"].as_str()), (200, Some(token)), "{body}");
+    becomes_current(shop, REPORTS, token).await;
+    request["RotationLambdaARN"] = json!("generate");
+    let (kind, words) = refused(operator, "RotateSecret", request).await;
+    let named = format!("ManagedSecret shop/{REPORTS}");
+    assert!(kind == "InvalidRequestException" && words.contains(&named), "{kind}: {words}");
+    let ended = |s: &Value| said(s, "Succeeded", ("True", "RotationSucceeded"));
+    schedule_is(shop, REPORTS, "that it rotated", ended).await;
 }
 
 async fn pods_of(shop: &Shop, job: &str) -> Vec<Value> {

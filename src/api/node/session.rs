@@ -282,7 +282,7 @@ impl Session {
         let mut next = Some(changed);
         while let Some(changed) = next {
             match changed {
-                Ok(Changed { what: What::Consumers, .. }) => {}
+                Ok(Changed { what: What::Consumers | What::Rotation, .. }) => {}
                 Ok(Changed { arn, what }) => {
                     retry = true;
                     let concerns = |given: &Option<Arn>| given.as_ref().is_none_or(|given| *given == arn);

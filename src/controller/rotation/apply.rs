@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::{Api, Resource};
 
 use super::job::{self, ARN_ANNOTATION, VERSION_ANNOTATION};
 use super::observe::{CurrentJob, Seen};
 use super::spec::Work;
+use super::subject::Subject;
 use super::{ReconcileError, RotationContext};
 use crate::cluster::{ATTEMPT_LABEL, EventKind};
 use crate::crd::condition::{READY, SUCCEEDED};
@@ -23,7 +23,7 @@ use crate::rotation::{JobState, Plan, Reason as Why, surplus_jobs};
 /// Makes a plan true, and tells people what they should see once. Plans that wait change nothing.
 pub(super) async fn apply(
     ctx: &RotationContext,
-    object: &RotationSchedule,
+    subject: &Subject,
     seen: &Seen,
     plan: Plan,
 ) -> Result<(), ReconcileError> {
@@ -33,24 +33,24 @@ pub(super) async fn apply(
         Plan::Begin { reason } => {
             let journal = ctx.keeper.begin_rotation(arn, answers(reason)).await?;
             let note = format!("rotation to version {} begins ({})", journal.version, reason.as_str());
-            tell(ctx, object, Reason::RotationStarted, note);
+            tell(ctx, subject, Reason::RotationStarted, note);
         }
         Plan::Resume { reason } => {
             ctx.keeper.resume_rotation(arn, answers(reason)).await?;
             tell(
                 ctx,
-                object,
+                subject,
                 Reason::RotationStarted,
                 format!("the rotation is resumed ({})", reason.as_str()),
             );
         }
-        Plan::StartJob { attempt } => start_job(ctx, object, seen, attempt).await?,
+        Plan::StartJob { attempt } => start_job(ctx, subject, seen, attempt).await?,
         Plan::Wait { .. } => note_step(ctx, seen).await?,
         Plan::AttemptFailed { attempt, job, gives_up } => {
             let failure = describe(seen, attempt, job, gives_up);
             ctx.keeper.rotation_attempt_failed(arn, &failure).await?;
             let reason = if gives_up { Reason::RotationFailed } else { Reason::RotationRetrying };
-            tell(ctx, object, reason, failure.message);
+            tell(ctx, subject, reason, failure.message);
         }
         Plan::Succeed => {
             failpoint::reach("rotate.before-success");
@@ -58,7 +58,7 @@ pub(super) async fn apply(
             failpoint::reach("rotate.succeeded");
             let version = seen.view.journal.as_ref().map(|journal| journal.version.to_string());
             let note = format!("version {} is current", version.unwrap_or_default());
-            tell(ctx, object, Reason::RotationSucceeded, note);
+            tell(ctx, subject, Reason::RotationSucceeded, note);
         }
         Plan::Abandon => {
             // Its Job is cleared away and people are told as when the write itself ended the rotation.
@@ -67,19 +67,15 @@ pub(super) async fn apply(
         Plan::WaitingForNode => {
             let note = "a pod of an earlier attempt may still run on a node that does not answer; bring the node \
                         back, delete it, or taint it node.kubernetes.io/out-of-service";
-            tell(ctx, object, Reason::WaitingForNode, note.to_owned());
+            tell(ctx, subject, Reason::WaitingForNode, note.to_owned());
         }
         Plan::Nothing { .. } | Plan::RetryAt { .. } => {}
     }
     Ok(())
 }
 
-/// What every reconcile does beside its plan: lets DescribeSecret say that a schedule is followed, writes down pods that
-/// ended, and clears old Jobs away.
+/// What every reconcile does beside its plan: writes down pods that ended, and clears old Jobs away.
 pub(super) async fn tidy_up(ctx: &RotationContext, seen: &Seen) -> Result<(), ReconcileError> {
-    if seen.view.enabled != Some(true) {
-        ctx.keeper.set_rotation_enabled(&seen.view.arn, true).await?;
-    }
     if !seen.newly_gone.is_empty() {
         ctx.keeper.rotation_pods_gone(&seen.view.arn, &seen.newly_gone).await?;
     }
@@ -99,7 +95,7 @@ pub(super) async fn tidy_up(ctx: &RotationContext, seen: &Seen) -> Result<(), Re
 ///    from then on its pod has the rotation's rights.
 async fn start_job(
     ctx: &RotationContext,
-    object: &RotationSchedule,
+    subject: &Subject,
     seen: &Seen,
     attempt: u32,
 ) -> Result<(), ReconcileError> {
@@ -109,9 +105,7 @@ async fn start_job(
         return Err(ReconcileError::NoTrustYet);
     }
     let wanted = job::Attempt {
-        schedule_namespace: object.metadata.namespace.as_deref().unwrap_or_default(),
-        schedule_name: object.metadata.name.as_deref().unwrap_or_default(),
-        schedule_uid: object.metadata.uid.as_deref().unwrap_or_default(),
+        subject,
         arn: seen.view.arn.as_str(),
         version_id: journal.version.as_str(),
         number: attempt,
@@ -240,7 +234,7 @@ pub(super) fn tell_new(ctx: &RotationContext, object: &RotationSchedule, status:
             _ => None,
         };
         if let Some(reason) = reason.filter(|_| !said) {
-            tell(ctx, object, reason, found.message);
+            tell(ctx, &Subject::of_schedule(object), reason, found.message);
         }
     }
 }
@@ -270,14 +264,14 @@ async fn delete(
     }
 }
 
-fn tell(ctx: &RotationContext, object: &RotationSchedule, reason: Reason, note: String) {
+fn tell(ctx: &RotationContext, subject: &Subject, reason: Reason, note: String) {
     let kind = match reason {
         Reason::RotationStarted | Reason::RotationSucceeded => EventKind::Normal,
         _ => EventKind::Warning,
     };
     metrics::counter!("tidelock_rotation_events_total", "reason" => reason.word()).increment(1);
-    let about: ObjectReference = object.object_ref(&());
-    let (namespace, name) = (about.namespace.as_deref(), about.name.as_deref());
+    let (namespace, name) = (&subject.namespace, &subject.name);
     tracing::info!(namespace, name, reason = reason.word(), "rotation");
-    ctx.events.send(about, kind, reason.word(), "Rotate", note);
+    let note = format!("{}{note}", subject.prefix);
+    ctx.events.send(subject.about.clone(), kind, reason.word(), "Rotate", note);
 }

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::containers;
+use super::subject::Subject;
 use crate::cluster::{ATTEMPT_LABEL, ROTATION_LABEL};
 use crate::crd::JobRotator;
 use crate::rotation::{Rules, Step, job_name, rotation_label};
@@ -56,9 +57,8 @@ pub struct JobSettings {
 /// One attempt at one rotation.
 #[derive(Clone, Debug)]
 pub struct Attempt<'a> {
-    pub schedule_namespace: &'a str,
-    pub schedule_name: &'a str,
-    pub schedule_uid: &'a str,
+    /// Whom it is for.
+    pub subject: &'a Subject,
     pub arn: &'a str,
     pub version_id: &'a str,
     pub number: u32,
@@ -80,7 +80,8 @@ impl Work<'_> {
         match self {
             Self::Generate(_) => (&settings.namespace, &settings.service_account),
             Self::Job(job) => {
-                (attempt.schedule_namespace, job.service_account_name.as_deref().unwrap_or("default"))
+                let account = job.service_account_name.as_deref();
+                (&attempt.subject.namespace, account.unwrap_or(&attempt.subject.service_account))
             }
         }
     }
@@ -90,11 +91,11 @@ pub fn build(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>) -> 
     let (namespace, service_account) = work.place(settings, attempt);
     let labels = BTreeMap::from([
         ("app.kubernetes.io/managed-by".to_owned(), "tidelock".to_owned()),
-        (ROTATION_LABEL.to_owned(), rotation_label(attempt.schedule_name, attempt.arn)),
+        (ROTATION_LABEL.to_owned(), rotation_label(&attempt.subject.name, attempt.arn)),
         (ATTEMPT_LABEL.to_owned(), attempt.number.to_string()),
     ]);
     let metadata = ObjectMeta {
-        name: Some(job_name(attempt.schedule_name, attempt.arn, attempt.version_id, attempt.number)),
+        name: Some(job_name(&attempt.subject.name, attempt.arn, attempt.version_id, attempt.number)),
         namespace: Some(namespace.to_owned()),
         labels: Some(labels.clone()),
         annotations: Some(annotations(attempt)),
@@ -131,13 +132,16 @@ pub(super) fn event_annotation(step: Step) -> String {
 }
 
 fn annotations(attempt: &Attempt<'_>) -> BTreeMap<String, String> {
-    let schedule = format!("{}/{}", attempt.schedule_namespace, attempt.schedule_name);
-    BTreeMap::from([
+    let subject = attempt.subject;
+    let mut annotations = BTreeMap::from([
         (ARN_ANNOTATION.to_owned(), attempt.arn.to_owned()),
         (VERSION_ANNOTATION.to_owned(), attempt.version_id.to_owned()),
-        (SCHEDULE_ANNOTATION.to_owned(), schedule),
         (EPOCH_ANNOTATION.to_owned(), attempt.epoch.to_string()),
-    ])
+    ]);
+    if subject.schedule_uid.is_some() {
+        annotations.insert(SCHEDULE_ANNOTATION.to_owned(), format!("{}/{}", subject.namespace, subject.name));
+    }
+    annotations
 }
 
 /// AWS's event of a rotation step.
@@ -152,11 +156,12 @@ fn event(attempt: &Attempt<'_>, step: Step) -> String {
 
 /// A Job beside its schedule goes with it; one in another namespace cannot be owned across, and has its TTL.
 fn owner(attempt: &Attempt<'_>, namespace: &str) -> Option<OwnerReference> {
-    (namespace == attempt.schedule_namespace).then(|| OwnerReference {
+    let uid = attempt.subject.schedule_uid.as_ref().filter(|_| namespace == attempt.subject.namespace)?;
+    Some(OwnerReference {
         api_version: format!("{}/{}", crate::crd::GROUP, crate::crd::VERSION),
         kind: "RotationSchedule".to_owned(),
-        name: attempt.schedule_name.to_owned(),
-        uid: attempt.schedule_uid.to_owned(),
+        name: attempt.subject.name.clone(),
+        uid: uid.clone(),
         controller: Some(true),
         // Would ask for rights on the schedule's finalizers, and no deletion has to wait for a Job.
         block_owner_deletion: None,

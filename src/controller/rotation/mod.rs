@@ -1,13 +1,18 @@
-//! The loop over RotationSchedules: observe, decide (`rotation::decide`), apply, report. Must not decide by itself, and
-//! must not touch values: its Jobs do, with rights of their own.
+//! The loop over RotationSchedules: observe, decide (`rotation::decide`), apply, report; and beside it the one over
+//! secrets that the AWS API configured. Must not decide by itself, and must not touch values: its Jobs do, with rights of
+//! their own.
 
 mod apply;
+mod asked;
+mod configured;
 mod containers;
 mod job;
 mod observe;
 mod pods;
+mod rotators;
 mod spec;
 mod status;
+mod subject;
 mod unscheduled;
 
 use std::sync::Arc;
@@ -25,6 +30,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use job::JobSettings;
+pub use rotators::{Rotators, RotatorsError};
 
 use super::guard::Guard;
 use crate::clock::Clock;
@@ -34,6 +40,7 @@ use crate::crd::{ManagedSecret, Readable, RotationSchedule, RotationScheduleStat
 use crate::keeper::{Keeper, KeeperError};
 use crate::rotation::{Plan, decide};
 use spec::Unfit;
+use subject::Subject;
 
 /// All of the server's writes to objects carry this name.
 const FIELD_MANAGER: &str = "tidelock";
@@ -55,6 +62,8 @@ pub struct RotationPorts {
     pub clock: Arc<dyn Clock>,
     pub events: EventSender,
     pub settings: JobSettings,
+    /// What RotateSecret can name.
+    pub rotators: Rotators,
     /// The certificates (PEM) that the server's descends from, as they are now; empty before the first are made.
     pub ca: tokio::sync::watch::Receiver<Arc<str>>,
     /// The leadership that acts.
@@ -67,6 +76,7 @@ struct RotationContext {
     clock: Arc<dyn Clock>,
     events: EventSender,
     settings: JobSettings,
+    rotators: Rotators,
     ca: tokio::sync::watch::Receiver<Arc<str>>,
     epoch: u64,
     /// Of `settings.guards`, in that order.
@@ -117,7 +127,7 @@ impl ReconcileError {
 
 /// Runs the loop until `shutdown`; a reconcile under way is finished first.
 pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
-    let RotationPorts { client, keeper, clock, events, settings, ca, epoch } = ports;
+    let RotationPorts { client, keeper, clock, events, settings, rotators, ca, epoch } = ports;
     let ours = watcher::Config::default().labels(ROTATION_LABEL);
     let controller =
         Controller::new(Api::<Readable<RotationSchedule>>::all(client.clone()), watcher::Config::default());
@@ -133,6 +143,7 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         clock,
         events,
         settings,
+        rotators,
         ca,
         epoch,
         guards,
@@ -149,7 +160,12 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, Arc::clone(&ctx))
         .for_each(|_| async {});
-    tokio::join!(followed, stop.run_until_cancelled(unscheduled::run(&ctx)));
+    tokio::join!(
+        followed,
+        stop.run_until_cancelled(unscheduled::run(&ctx)),
+        stop.run_until_cancelled(asked::run(&ctx)),
+        stop.run_until_cancelled(configured::run(&ctx)),
+    );
 }
 
 async fn reconcile(
@@ -181,6 +197,7 @@ async fn settle(
     ctx: &RotationContext,
     object: &RotationSchedule,
 ) -> Result<Option<(RotationScheduleStatus, Duration)>, ReconcileError> {
+    let subject = Subject::of_schedule(object);
     let mut plans = 0;
     loop {
         if !unscheduled::is_there(ctx, object).await? {
@@ -190,10 +207,14 @@ async fn settle(
             Ok(seen) => seen,
             Err(unfit) => return Ok(Some((status::unfit(object, &unfit, ctx.clock.now()), LOOK_AGAIN))),
         };
+        if seen.view.enabled != Some(true) {
+            // DescribeSecret says that a schedule is followed.
+            ctx.keeper.set_rotation_enabled(&seen.view.arn, true).await?;
+        }
         apply::tidy_up(ctx, &seen).await?;
         let now = ctx.clock.now();
         let plan = decide(&seen.observed(), now);
-        apply::apply(ctx, object, &seen, plan).await?;
+        apply::apply(ctx, &subject, &seen, plan).await?;
         plans += 1;
         let waits = waits(plan);
         if waits || plans == PLANS_MAX {
@@ -257,12 +278,21 @@ fn schedules_of(
     secret: &ManagedSecret,
     schedules: &Store<Readable<RotationSchedule>>,
 ) -> Vec<ObjectRef<Readable<RotationSchedule>>> {
-    let of_secret = schedules.state().into_iter().filter(|read| {
-        let schedule = &read.object;
-        schedule.metadata.namespace == secret.metadata.namespace
-            && Some(schedule.spec.secret.as_str()) == secret.metadata.name.as_deref()
-    });
+    let metadata = &secret.metadata;
+    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
+    let of_secret = schedules_named(namespace, name, schedules);
     of_secret.map(|schedule| ObjectRef::from_obj(schedule.as_ref())).collect()
+}
+
+fn schedules_named(
+    namespace: &str,
+    secret: &str,
+    schedules: &Store<Readable<RotationSchedule>>,
+) -> impl Iterator<Item = Arc<Readable<RotationSchedule>>> {
+    schedules.state().into_iter().filter(move |read| {
+        let schedule = &read.object;
+        schedule.metadata.namespace.as_deref() == Some(namespace) && schedule.spec.secret == secret
+    })
 }
 
 /// A Job or pod says in an annotation whose it is: some run in a namespace of their own. Whoever forges it causes a

@@ -10,6 +10,7 @@ use kube::api::ListParams;
 
 use super::pods::{self, Failed};
 use super::spec::{Unfit, Wanted, Work, yields_to};
+use super::subject::Subject;
 use super::{ReconcileError, RotationContext};
 use crate::cluster::ROTATION_LABEL;
 use crate::crd::reasons::Reason;
@@ -52,7 +53,7 @@ impl Seen {
         let out = self.current.as_ref().map(|job| (job.record.attempt, job.state));
         Observed {
             arn: self.view.arn.as_str(),
-            schedule: Some(&self.wanted.schedule),
+            schedule: self.wanted.schedule.as_ref(),
             basis: Basis {
                 since: self.since,
                 last_rotation: self.view.last_rotation,
@@ -116,22 +117,48 @@ pub(super) async fn observe(
     if let Some(hindrance) = view.hindrance {
         return Ok(Err(hindered(hindrance)));
     }
-    let label = rotation_label(object.metadata.name.as_deref().unwrap_or_default(), view.arn.as_str());
-    let pods = journal_pods(ctx, &view).await?;
-    let (newly_gone, earlier_pods_remain) = earlier(ctx, &view, &pods).await?;
     let asked =
         secret.metadata.annotations.and_then(|all| all.get(ANNOTATION_ROTATE).map(|token| trigger(token)));
-    Ok(Ok(Seen {
+    let since =
+        object.metadata.creation_timestamp.as_ref().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
+    let asked = Asked { token: asked, since };
+    Ok(Ok(seen(ctx, &Subject::of_schedule(object), view, wanted, asked).await?))
+}
+
+/// What of a decision lies outside store and Jobs: a request's token, and since when rotation is as it is.
+pub(super) struct Asked {
+    pub token: Option<String>,
+    pub since: jiff::Timestamp,
+}
+
+/// How the journal's Jobs and their pods stand.
+pub(super) async fn seen(
+    ctx: &RotationContext,
+    subject: &Subject,
+    view: RotationView,
+    wanted: Wanted,
+    asked: Asked,
+) -> Result<Seen, ReconcileError> {
+    let label = rotation_label(&subject.name, view.arn.as_str());
+    let pods = journal_pods(ctx, &view).await?;
+    let (newly_gone, earlier_pods_remain) = earlier(ctx, &view, &pods).await?;
+    Ok(Seen {
         current: current(ctx, &view, &pods).await?,
         abandoned: abandoned(ctx, &view).await?,
         finished: finished(ctx, &view, &label).await?,
         newly_gone,
         earlier_pods_remain,
-        asked,
-        since: object.metadata.creation_timestamp.as_ref().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
+        asked: asked.token,
+        since: asked.since,
         view,
         wanted,
-    }))
+    })
+}
+
+/// The earlier Jobs, by UID, whose pods are known to be gone since now.
+pub(super) async fn gone(ctx: &RotationContext, view: &RotationView) -> Result<Vec<String>, ReconcileError> {
+    let pods = journal_pods(ctx, view).await?;
+    Ok(earlier(ctx, view, &pods).await?.0)
 }
 
 fn hindered(hindrance: Hindrance) -> Unfit {

@@ -9,7 +9,8 @@ use crate::rotation::{Retries, Rules, Schedule};
 
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub schedule: Schedule,
+    /// None when rotation happens on request only.
+    pub schedule: Option<Schedule>,
     pub retries: Retries,
     pub suspend: bool,
     pub rotate_immediately: bool,
@@ -17,7 +18,7 @@ pub(super) struct Wanted {
 }
 
 /// What does the steps.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Work {
     Generate(Rules),
     Job(Box<JobRotator>),
@@ -51,7 +52,7 @@ impl Wanted {
         )
         .map_err(|error| invalid(&error))?;
         Ok(Self {
-            schedule,
+            schedule: Some(schedule),
             retries,
             suspend: spec.suspend.unwrap_or(false),
             rotate_immediately: spec.rotate_immediately.unwrap_or(false),
@@ -63,8 +64,8 @@ impl Wanted {
     pub fn effective(&self, spec: &RotationScheduleSpec) -> EffectiveSchedule {
         EffectiveSchedule {
             schedule: spec.schedule.trim().to_owned(),
-            time_zone: self.schedule.time_zone().to_owned(),
-            window: self.schedule.window_hours().map(|hours| format!("{hours}h")),
+            time_zone: self.schedule.as_ref().map_or("UTC", Schedule::time_zone).to_owned(),
+            window: self.schedule.as_ref().and_then(Schedule::window_hours).map(|hours| format!("{hours}h")),
             suspend: self.suspend,
             rotator: match self.work {
                 Work::Generate(_) => "generate".to_owned(),

@@ -1,6 +1,8 @@
 //! The Job as an object, against what the contract, the server's proof and Pod Security ask of it. Needs no cluster.
 
-use k8s_openapi::api::core::v1::Container;
+use std::sync::LazyLock;
+
+use k8s_openapi::api::core::v1::{Container, ObjectReference};
 
 use super::*;
 use crate::config::Cli;
@@ -23,11 +25,18 @@ fn settings() -> JobSettings {
     }
 }
 
+static SUBJECT: LazyLock<Subject> = LazyLock::new(|| Subject {
+    namespace: "shop".to_owned(),
+    service_account: "default".to_owned(),
+    name: "orders-db".to_owned(),
+    schedule_uid: Some("schedule-uid".to_owned()),
+    about: ObjectReference::default(),
+    prefix: String::new(),
+});
+
 fn attempt() -> Attempt<'static> {
     Attempt {
-        schedule_namespace: "shop",
-        schedule_name: "orders-db",
-        schedule_uid: "schedule-uid",
+        subject: &SUBJECT,
         arn: ARN,
         version_id: VERSION,
         number: 3,
@@ -249,4 +258,18 @@ fn a_pod_on_a_silent_node_is_given_up_soon_unless_its_author_says_otherwise() {
     assert_eq!(seconds(&job, not_ready), Some(Some(30)));
     let everything = with(crate::crd::Toleration { key: None, toleration_seconds: None, ..own });
     assert_eq!(SILENT_NODE_TAINTS.map(|taint| seconds(&everything, taint)), [None, None]);
+}
+
+#[test]
+fn a_secret_without_a_schedule_has_its_jobs_among_the_built_in_ones() {
+    let name = crate::secret::Name::parse("shop/app/db").unwrap();
+    let subject = Subject::of_secret(&name, &settings());
+    let job = build(&settings(), &Attempt { subject: &subject, ..attempt() }, &Work::Job(&rotator()));
+    assert_eq!(job.metadata.namespace.as_deref(), Some("tidelock-rotations"));
+    assert!(job.metadata.name.unwrap().starts_with("shop-app-db-"));
+    assert_eq!(job.metadata.owner_references, None);
+    assert!(!job.metadata.annotations.unwrap().contains_key(SCHEDULE_ANNOTATION));
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.service_account_name.as_deref(), Some("tidelock-rotator"));
+    assert_eq!(subject.about.namespace.as_deref(), Some("shop"));
 }

@@ -65,6 +65,7 @@ fn seen(journal: Option<RotationRecord>) -> Seen {
         view: RotationView {
             arn: Arn::parse(ARN).unwrap(),
             name: Name::parse("shop/orders-db").unwrap(),
+            origin: crate::secret::Origin::Api,
             hindrance: None,
             enabled: Some(true),
             config: None,

@@ -93,6 +93,59 @@ async fn least_rights(cluster: &Cluster) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ready_roles_hold_what_their_names_say_and_no_reader_reveals() {
+    let cluster = api_server().await;
+    helm_install(&cluster, &[]).await.unwrap();
+    cluster.kubectl(&["create", "namespace", "shop"]).await.unwrap();
+    let roles = ["tidelock-reader", "tidelock-operator", "tidelock-admin", "view", "edit"];
+    for role in roles {
+        let (role_flag, user_flag) = (format!("--clusterrole={role}"), format!("--user={role}"));
+        let words = ["create", "rolebinding", role, "-n", "shop", &role_flag, &user_flag];
+        cluster.kubectl(&words).await.unwrap();
+    }
+    let may = async |role: &str, verb: &str, resource: &str, namespace: &str| {
+        let (name, sub) = resource.split_once('/').unwrap_or((resource, ""));
+        let (resource, sub) = (format!("{name}.tidelock.dev"), format!("--subresource={sub}"));
+        let user = format!("--as={role}");
+        let words = ["auth", "can-i", verb, &resource, &sub, "-n", namespace, &user];
+        // Exit 1 is kubectl's way to say no.
+        cluster.kubectl(&words).await.is_ok_and(|answer| answer.trim() == "yes")
+    };
+    // The controller that aggregates may take a moment.
+    tidelock_e2e::wait_for("the reader's rights to be in view", Duration::from_secs(30), async || {
+        may("view", "list", "managedsecrets", "shop").await.then_some(())
+    })
+    .await
+    .unwrap();
+    // Of reader, operator, admin, view and edit: who may.
+    for (verb, resource, who) in [
+        ("get", "managedsecrets", [true; 5]),
+        ("watch", "rotationschedules", [true; 5]),
+        ("restore", "managedsecrets", [false, true, true, false, false]),
+        ("rotate", "managedsecrets/rotation", [false, true, true, false, false]),
+        ("cancel", "managedsecrets/rotation", [false, true, true, false, false]),
+        ("readpolicy", "managedsecrets/policy", [false, true, true, false, false]),
+        ("writepolicy", "managedsecrets/policy", [false, false, true, false, false]),
+        ("patch", "managedsecrets", [false, false, true, false, false]),
+        ("create", "managedsecrets", [false, false, true, false, false]),
+        ("delete", "rotationschedules", [false, false, true, false, false]),
+        ("reveal", "managedsecrets/value", [false, false, true, false, false]),
+        ("project", "managedsecrets/value", [false, false, true, false, false]),
+        ("put", "managedsecrets/value", [false, false, true, false, false]),
+        ("stage", "managedsecrets/value", [false, false, true, false, false]),
+        ("get", "managedsecrets/value", [false; 5]),
+    ] {
+        for (role, expected) in roles.into_iter().zip(who) {
+            assert_eq!(may(role, verb, resource, "shop").await, expected, "{role}: {verb} {resource}");
+        }
+    }
+    assert!(
+        !may("tidelock-admin", "reveal", "managedsecrets/value", "default").await,
+        "beyond its namespace"
+    );
+}
+
 /// What runs with more than the level `restricted` allows, and why it must: see decision 8 in ARCHITECTURE.md.
 const EXCEPTIONS: [&str; 2] = ["tidelock-node/agent", "tidelock-node/mounter"];
 

@@ -47,9 +47,10 @@ impl Kind for RotationSchedule {
 impl<'de, K: Kind> Deserialize<'de> for Readable<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut whole = Value::deserialize(deserializer)?;
-        let Err(first) = read::<K>(&whole) else {
-            let object = K::deserialize(whole).map_err(D::Error::custom)?;
-            return Ok(Self { object, unread: None, status_unread: false });
+        leave_out_unread(&mut whole);
+        let first = match read::<K>(&whole) {
+            Ok(object) => return Ok(Self { object, unread: None, status_unread: false }),
+            Err(first) => first,
         };
         let status = whole.as_object_mut().and_then(|whole| whole.remove("status"));
         if status.is_some()
@@ -63,6 +64,13 @@ impl<'de, K: Kind> Deserialize<'de> for Readable<K> {
             serde_json::from_value(whole).map_err(D::Error::custom)?;
         let object = K::without_spec(metadata, status);
         Ok(Self { object, unread: Some(unread), status_unread: false })
+    }
+}
+
+/// Who wrote which field: nobody here asks for it, and it is most of an object.
+fn leave_out_unread(whole: &mut Value) {
+    if let Some(metadata) = whole.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
     }
 }
 

@@ -243,6 +243,11 @@ impl Keeper {
         self.memory().by_resource.get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 
+    /// Namespace and name of the custom resource that stands for a secret; `None` when there is none, or no such secret.
+    pub async fn resource_of_secret(&self, arn: &Arn) -> Result<Option<(String, String)>, KeeperError> {
+        Ok(self.ports.store.secret(arn).await?.as_ref().and_then(resource))
+    }
+
     /// All secrets, by name, for the loops of the server itself.
     pub async fn inventory(
         &self,

@@ -2,6 +2,7 @@
 //! one listing, for a deletion.
 
 mod decide;
+mod namespaces;
 mod observe;
 mod reconcile;
 mod status;
@@ -69,6 +70,7 @@ struct Context {
     authors: Guard,
     /// Asks who approves held deletions for the right to.
     approvals: Guard,
+    namespaces: namespaces::Namespaces,
     /// When each status was last written, by UID.
     written: Mutex<HashMap<String, Instant>>,
 }
@@ -80,7 +82,9 @@ pub async fn run(ports: Ports, settings: Settings, stop: CancellationToken) {
     let approvals = Guard::new(ports.client.clone(), format!("{}-deletion-approvals", settings.name));
     let api: Api<Readable<ManagedSecret>> = Api::all(ports.client.clone());
     let changes = ports.keeper.changes();
-    let context = Arc::new(Context { ports, settings, authors, approvals, written: Mutex::default() });
+    let namespaces = namespaces::Namespaces::new(ports.client.clone(), Arc::clone(&ports.clock));
+    let context =
+        Arc::new(Context { ports, settings, authors, approvals, namespaces, written: Mutex::default() });
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
     let (store, writer) = reflector::store();
     let look_again = Arc::new(Notify::new());
@@ -179,11 +183,6 @@ async fn follow(
 }
 
 async fn resource_of(context: &Context, arn: &Arn) -> Option<ObjectRef<Readable<ManagedSecret>>> {
-    let secret = observe::describe(context, arn).await.ok()??;
-    match secret.origin {
-        crate::secret::Origin::CustomResource { namespace, name, .. } => {
-            Some(ObjectRef::new(&name).within(&namespace))
-        }
-        crate::secret::Origin::Api => None,
-    }
+    let (namespace, name) = context.ports.keeper.resource_of_secret(arn).await.ok()??;
+    Some(ObjectRef::new(&name).within(&namespace))
 }

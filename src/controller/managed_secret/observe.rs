@@ -1,7 +1,8 @@
 //! Looking: what a decision about a ManagedSecret rests on. Must not change anything.
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt};
+use std::sync::Arc;
+
+use kube::ResourceExt;
 
 use super::Context;
 use super::decide::Identity;
@@ -14,7 +15,7 @@ use crate::secret::{Arn, Name, Origin, SecretId};
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
     #[error("the namespace {namespace} could not be read: {source}")]
-    Namespace { namespace: String, source: Box<kube::Error> },
+    Namespace { namespace: String, source: Arc<kube::Error> },
     #[error("the object has no {0}")]
     NoIdentity(&'static str),
     #[error("the secret could not be read: {0}")]
@@ -95,11 +96,8 @@ fn is_of(secret: &Description, resource_uid: &str) -> bool {
 }
 
 async fn namespace_uid(context: &Context, namespace: &str) -> Result<String, ObserveError> {
-    let api: Api<Namespace> = Api::all(context.ports.client.clone());
-    let found = api.get_metadata(namespace).await;
-    let source = match found {
-        Ok(found) => return found.metadata.uid.ok_or(ObserveError::NoIdentity("namespace UID")),
-        Err(error) => Box::new(error),
-    };
-    Err(ObserveError::Namespace { namespace: namespace.to_owned(), source })
+    match context.namespaces.uid(namespace).await {
+        Ok(found) => found.ok_or(ObserveError::NoIdentity("namespace UID")),
+        Err(source) => Err(ObserveError::Namespace { namespace: namespace.to_owned(), source }),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{RotationContext, reconcile, schedules_named};
+use super::{RotationContext, reconcile};
 use crate::keeper::{Changed, What};
 use crate::secret::{Arn, Origin};
 
@@ -25,7 +25,7 @@ pub(super) async fn run(ctx: &Arc<RotationContext>) {
 async fn look(ctx: &Arc<RotationContext>, arn: &Arn) {
     let origin = ctx.keeper.rotation(arn).await.map(|view| view.origin);
     let Ok(Origin::CustomResource { namespace, name, .. }) = origin else { return };
-    for schedule in schedules_named(&namespace, &name, &ctx.schedules) {
+    for schedule in ctx.by_secret.of(&namespace, &name) {
         if let Err(error) = reconcile(schedule, Arc::clone(ctx)).await {
             tracing::warn!(namespace, name, reason = error.reason(), %error, "a rotation that was asked for waits");
         }

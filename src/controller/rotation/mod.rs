@@ -4,6 +4,7 @@
 
 mod apply;
 mod asked;
+mod by_secret;
 mod configured;
 mod containers;
 mod job;
@@ -22,6 +23,8 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
@@ -29,6 +32,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use by_secret::BySecret;
 pub use job::JobSettings;
 pub use rotators::{Rotators, RotatorsError};
 
@@ -82,6 +86,7 @@ struct RotationContext {
     /// Of `settings.guards`, in that order.
     guards: Vec<Guard>,
     schedules: Store<Readable<RotationSchedule>>,
+    by_secret: Arc<BySecret>,
     /// A reconcile found its schedule gone.
     schedule_missed: Notify,
 }
@@ -132,9 +137,10 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
     let controller =
         Controller::new(Api::<Readable<RotationSchedule>>::all(client.clone()), watcher::Config::default());
     let schedules = controller.store();
+    let by_secret = Arc::new(BySecret::new(schedules.clone()));
     let of_secret = {
-        let schedules = schedules.clone();
-        move |secret: Readable<ManagedSecret>| schedules_of(&secret.object, &schedules)
+        let by_secret = Arc::clone(&by_secret);
+        move |secret: PartialObjectMeta<ManagedSecret>| schedules_of(&secret.metadata, &by_secret)
     };
     let guards = settings.guards.iter().map(|name| Guard::new(client.clone(), name.clone())).collect();
     let ctx = RotationContext {
@@ -148,13 +154,18 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         epoch,
         guards,
         schedules,
+        by_secret,
         schedule_missed: Notify::new(),
     };
     let ctx = Arc::new(ctx);
     let stop = shutdown.clone();
     let followed = controller
         .with_config(ControllerConfig::default().concurrency(RECONCILES_MAX))
-        .watches(Api::<Readable<ManagedSecret>>::all(client.clone()), watcher::Config::default(), of_secret)
+        .watches(
+            Api::<PartialObjectMeta<ManagedSecret>>::all(client.clone()),
+            watcher::Config::default(),
+            of_secret,
+        )
         .watches(Api::<Job>::all(client.clone()), ours.clone(), |job: Job| schedule_of(&job))
         .watches(Api::<Pod>::all(client), ours, |pod: Pod| schedule_of(&pod))
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
@@ -172,6 +183,7 @@ async fn reconcile(
     read: Arc<Readable<RotationSchedule>>,
     ctx: Arc<RotationContext>,
 ) -> Result<Action, ReconcileError> {
+    ctx.by_secret.note(&read.object);
     if read.object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -274,25 +286,9 @@ fn on_error(
     Action::requeue(LOOK_AGAIN_AFTER_ERROR)
 }
 
-fn schedules_of(
-    secret: &ManagedSecret,
-    schedules: &Store<Readable<RotationSchedule>>,
-) -> Vec<ObjectRef<Readable<RotationSchedule>>> {
-    let metadata = &secret.metadata;
-    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
-    let of_secret = schedules_named(namespace, name, schedules);
-    of_secret.map(|schedule| ObjectRef::from_obj(schedule.as_ref())).collect()
-}
-
-fn schedules_named(
-    namespace: &str,
-    secret: &str,
-    schedules: &Store<Readable<RotationSchedule>>,
-) -> impl Iterator<Item = Arc<Readable<RotationSchedule>>> {
-    schedules.state().into_iter().filter(move |read| {
-        let schedule = &read.object;
-        schedule.metadata.namespace.as_deref() == Some(namespace) && schedule.spec.secret == secret
-    })
+fn schedules_of(secret: &ObjectMeta, schedules: &BySecret) -> Vec<ObjectRef<Readable<RotationSchedule>>> {
+    let (Some(namespace), Some(name)) = (&secret.namespace, &secret.name) else { return Vec::new() };
+    schedules.of(namespace, name).iter().map(|read| ObjectRef::from_obj(read.as_ref())).collect()
 }
 
 /// A Job or pod says in an annotation whose it is: some run in a namespace of their own. Whoever forges it causes a

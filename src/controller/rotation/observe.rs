@@ -75,7 +75,7 @@ pub(super) async fn observe(
     object: &RotationSchedule,
 ) -> Result<Result<Seen, Unfit>, ReconcileError> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let siblings = ctx.schedules.state();
+    let siblings = ctx.by_secret.of(namespace, &object.spec.secret);
     if let Some(other) =
         yields_to(object, siblings.iter().filter(|read| read.unread.is_none()).map(|read| &read.object))
     {

@@ -75,10 +75,10 @@ impl Folder {
         Ok(connection)
     }
 
-    /// A connection that only reads.
+    /// A connection that only reads. Its copies of pages are few, for the kernel has the file in memory as well.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
         let connection = self.connect()?;
-        connection.execute_batch("PRAGMA query_only = ON").map_err(fault)?;
+        connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -512;").map_err(fault)?;
         Ok(connection)
     }
 

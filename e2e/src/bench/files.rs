@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ const KUBELET_WITHIN: Duration = Duration::from_secs(300);
 /// Rests between two writes, as a rotation would; a pile of writes is another question.
 const PAUSE: Duration = Duration::from_millis(500);
 const SECRET: &str = "orders-db";
-const LABEL: &str = "bench=files";
+const LABEL: (&str, &str) = ("bench", "files");
 /// Pods that are created at once.
 const CREATED_AT_ONCE: usize = 8;
 const READY_WITHIN: Duration = Duration::from_secs(600);
@@ -85,7 +85,7 @@ pub(super) async fn measure(shop: &Shop) -> Result<Found> {
     let row = Row::new(&what, Unit::Seconds, all.figures(), Target::P99Below(0.2));
     found.rows.insert(0, row.beside("kubelet's Secret volume", kubelet.figures()));
     found.notes.push(note);
-    clear(shop).await?;
+    super::take_away(shop, LABEL).await?;
     Ok(found)
 }
 
@@ -129,10 +129,14 @@ async fn pods(shop: &Shop, numbers: std::ops::Range<usize>) -> Result<()> {
     let what = format!("{wanted} pods with both volumes to be Ready");
     shop.cluster
         .wait_for(&what, READY_WITHIN, async || {
-            let pods = api.list(&ListParams::default().labels(LABEL)).await.ok()?;
+            let pods = api.list(&ListParams::default().labels(&selector())).await.ok()?;
             (pods.items.iter().filter(|pod| install::is_ready(pod)).count() == wanted).then_some(())
         })
         .await
+}
+
+fn selector() -> String {
+    format!("{}={}", LABEL.0, LABEL.1)
 }
 
 /// With both volumes; it does nothing at all, so that nothing but the volumes is measured.
@@ -143,7 +147,7 @@ fn pod(shop: &Shop, number: usize) -> serde_json::Value {
         SECRET,
         json!({"volumes": [{"name": "kubelets", "secret": {"secretName": SECRET}}]}),
     );
-    pod["metadata"]["labels"] = json!({"bench": "files"});
+    pod["metadata"]["labels"] = json!({LABEL.0: LABEL.1});
     let container = &mut pod["spec"]["containers"][0];
     container["command"] = json!(["sleep", "1000000"]);
     container["volumeMounts"] = json!([{"name": "kubelets", "mountPath": "/run/kubelets", "readOnly": true}]);
@@ -153,7 +157,7 @@ fn pod(shop: &Shop, number: usize) -> serde_json::Value {
 /// Where the two volumes of each pod lie on the node, as seen from the host.
 async fn folders(shop: &Shop) -> Result<Vec<(PathBuf, PathBuf)>> {
     let api: Api<Pod> = Api::namespaced(shop.cluster.client(), NAMESPACE);
-    let pods = api.list(&ListParams::default().labels(LABEL)).await?;
+    let pods = api.list(&ListParams::default().labels(&selector())).await?;
     let volumes = |pod: &Pod| {
         let uid = pod.metadata.uid.as_deref().context("a pod without a UID")?;
         let volumes = shop.cluster.node(1).inside(&format!("/var/lib/kubelet/pods/{uid}/volumes"))?;
@@ -192,16 +196,5 @@ async fn patch(shop: &Shop, value: &str) -> Result<()> {
     let secrets: Api<Secret> = Api::namespaced(shop.cluster.client(), NAMESPACE);
     let change = json!({"stringData": {"password": value}});
     secrets.patch(SECRET, &PatchParams::default(), &Patch::Merge(change)).await?;
-    Ok(())
-}
-
-async fn clear(shop: &Shop) -> Result<()> {
-    let step = progress::step("take the pods away", "");
-    let api: Api<Pod> = Api::namespaced(shop.cluster.client(), NAMESPACE);
-    let of_ours = ListParams::default().labels(LABEL);
-    api.delete_collection(&DeleteParams::default(), &of_ours).await?;
-    let gone = async || api.list(&of_ours).await.ok().filter(|pods| pods.items.is_empty()).map(drop);
-    shop.cluster.wait_for("the pods to be gone", READY_WITHIN, gone).await?;
-    step.done();
     Ok(())
 }

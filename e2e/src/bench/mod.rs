@@ -3,22 +3,32 @@
 
 mod figures;
 mod files;
+mod inside;
 mod machine;
+mod many;
 mod memory;
 mod report;
+mod start;
 mod swaps;
 mod webhook;
 
-use anyhow::{Context, Result};
+use std::time::Duration;
 
-use crate::shop::Shop;
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use serde::{Deserialize, Serialize};
+
+use crate::shop::{NAMESPACE, Shop};
 use crate::{images, progress};
 pub use figures::{Figures, Samples, Unit};
 use machine::{Machine, Spent};
 pub use report::{Report, Row, Target, table};
 
 /// How long the machine is looked at to see how busy others keep it.
-const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(5);
+const PODS_GONE_WITHIN: Duration = Duration::from_secs(600);
 
 /// A part of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -27,17 +37,23 @@ pub enum Section {
     Files,
     /// The admission webhook
     Webhook,
+    /// The start of a pod
+    Start,
+    /// Sealing and storing
+    Inside,
+    /// Ten thousand secrets, and the server's memory with them
+    Many,
 }
 
 /// What a section found, and what a reader should know of it besides.
-#[derive(Default)]
-struct Found {
-    rows: Vec<Row>,
-    notes: Vec<String>,
+#[derive(Default, Serialize, Deserialize)]
+pub struct Found {
+    pub rows: Vec<Row>,
+    pub notes: Vec<String>,
 }
 
 impl Found {
-    fn add(&mut self, other: Found) {
+    pub fn add(&mut self, other: Found) {
         self.rows.extend(other.rows);
         self.notes.extend(other.notes);
     }
@@ -51,20 +67,39 @@ pub async fn run(sections: &[Section]) -> Result<Report> {
     machine.profile = images::profile();
     machine.busy_before = busy("see how busy the machine is before").await?;
     let mut found = Found::default();
+    machine.versions =
+        vec![format!("Tidelock {} ({})", env!("CARGO_PKG_VERSION"), images::revision().await?)];
+    if wanted(Section::Inside) {
+        found.add(inside::measure().await?);
+    }
+    if sections != [Section::Inside] {
+        found.add(on_a_cluster(&wanted, &mut machine.versions).await?);
+    }
+    machine.busy_after = busy("see how busy the machine is after").await?;
+    Ok(Report::new(machine, found.rows, found.notes))
+}
+
+/// What needs a cluster, in an order in which nothing finds what another one has left.
+async fn on_a_cluster(wanted: &impl Fn(Section) -> bool, versions: &mut Vec<String>) -> Result<Found> {
+    let mut found = Found::default();
     let step = progress::step("start a cluster with Tidelock", "about a minute");
     let shop = Shop::open(1).await?;
     step.done();
-    machine.versions = versions(&shop).await?;
+    versions.push(kubernetes(&shop).await?);
     found.add(memory::server(&shop, "server, idle").await?);
     if wanted(Section::Webhook) {
         found.add(webhook::measure(&shop).await?);
     }
+    if wanted(Section::Start) {
+        found.add(start::measure(&shop).await?);
+    }
     if wanted(Section::Files) {
         found.add(files::measure(&shop).await?);
     }
-    drop(shop);
-    machine.busy_after = busy("see how busy the machine is after").await?;
-    Ok(Report::new(machine, found.rows, found.notes))
+    if wanted(Section::Many) {
+        found.add(many::measure(&shop).await?);
+    }
+    Ok(found)
 }
 
 async fn busy(title: &str) -> Result<f64> {
@@ -80,11 +115,20 @@ fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-async fn versions(shop: &Shop) -> Result<Vec<String>> {
+async fn kubernetes(shop: &Shop) -> Result<String> {
     let server = shop.cluster.client().apiserver_version().await.context("the API server's version")?;
     let node = shop.cluster.node(1).run("uname", &["-m"]).await?;
-    Ok(vec![
-        format!("Tidelock {} ({})", env!("CARGO_PKG_VERSION"), images::revision().await?),
-        format!("Kubernetes {} on {}", server.git_version, node.trim()),
-    ])
+    Ok(format!("Kubernetes {} on {}", server.git_version, node.trim()))
+}
+
+/// Deletes the pods with a label, and waits until they are gone.
+async fn take_away(shop: &Shop, (key, value): (&str, &str)) -> Result<()> {
+    let step = progress::step("take the pods away", "");
+    let api: Api<Pod> = Api::namespaced(shop.cluster.client(), NAMESPACE);
+    let of_ours = ListParams::default().labels(&format!("{key}={value}"));
+    api.delete_collection(&DeleteParams::default(), &of_ours).await?;
+    let gone = async || api.list(&of_ours).await.ok().filter(|pods| pods.items.is_empty()).map(drop);
+    shop.cluster.wait_for("the pods to be gone", PODS_GONE_WITHIN, gone).await?;
+    step.done();
+    Ok(())
 }

@@ -1,0 +1,105 @@
+//! The secrets and versions that are measured with. Must not measure anything.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use tidelock::seal::{DataKey, KeyId, Place, RootSecret, Sealed, SystemRandom, seal};
+use tidelock::secret::{Arn, Name, Origin, Plaintext, Stage, ValueKind, VersionId};
+use tidelock::store::{AuditEntry, GrantRecord, SecretRecord, VersionRecord};
+
+pub const REGION: &str = "local-1";
+pub const ACCOUNT: &str = "000000000000";
+
+/// As many seconds after one instant: what is measured does not depend on the clock.
+pub fn at(seconds: u32) -> Result<Timestamp> {
+    Timestamp::new(1_800_000_000 + i64::from(seconds), 123_456_789).context("a time")
+}
+
+pub fn name(number: usize) -> Result<Name> {
+    Ok(Name::parse(&format!("shop/orders-db-{number:04}"))?)
+}
+
+pub fn arn(number: usize) -> Result<Arn> {
+    let text = format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{}-Aa{number:04}", name(number)?);
+    Arn::parse(&text).with_context(|| format!("{text} is no ARN"))
+}
+
+pub fn version_id(number: usize) -> Result<VersionId> {
+    Ok(VersionId::parse(&format!("{number:032}"))?)
+}
+
+/// As a ManagedSecret with one grant makes it, with this version as the current one.
+pub fn secret(number: usize, current: usize, revision: u64) -> Result<SecretRecord> {
+    let name = name(number)?;
+    let origin = Origin::CustomResource {
+        namespace: "shop".into(),
+        name: name.rest().unwrap_or_default().into(),
+        uid: "7f8a2c1e-5b5d-4b3c-9a51-0c6f3f5f7c11".into(),
+        namespace_uid: "1d2f7a60-43b7-4a0e-8d4c-7f2f2a0d9e55".into(),
+    };
+    let account = tidelock::access::ServiceAccount { namespace: "shop".into(), name: "orders-api".into() };
+    let stages = match current.checked_sub(1) {
+        None => BTreeMap::from([(Stage::current(), version_id(current)?)]),
+        Some(previous) => BTreeMap::from([
+            (Stage::current(), version_id(current)?),
+            (Stage::previous(), version_id(previous)?),
+        ]),
+    };
+    Ok(SecretRecord {
+        arn: arn(number)?,
+        name,
+        origin,
+        description: Some("the login of the orders' database".into()),
+        created_at: at(0)?,
+        changed_at: at(1)?,
+        accessed_at: None,
+        rotated_at: None,
+        stages,
+        grants: vec![GrantRecord { account, stages: vec![Stage::current()], keys: None }],
+        recovery_window_days: 30,
+        deletion: None,
+        rotation_enabled: None,
+        rotation: None,
+        tags: None,
+        policy: None,
+        revision,
+    })
+}
+
+pub fn version(number: usize, version: usize, sealed: &Sealed) -> Result<VersionRecord> {
+    Ok(VersionRecord {
+        arn: arn(number)?,
+        id: version_id(version)?,
+        created_at: at(1)?,
+        kind: ValueKind::String,
+        sealed: Some(sealed.clone()),
+    })
+}
+
+pub fn audit(number: usize, version: usize) -> Result<AuditEntry> {
+    Ok(AuditEntry {
+        at: at(2)?,
+        who: "system:serviceaccount:shop:orders-api".into(),
+        verb: "put".into(),
+        secret: Some(arn(number)?),
+        version: Some(version_id(version)?),
+        pod: Some("shop/orders-1/7f8a2c1e-5b5d-4b3c-9a51-0c6f3f5f7c11".into()),
+        outcome: "done".into(),
+    })
+}
+
+/// A sealed value of so many bytes.
+pub fn sealed(bytes: usize) -> Result<Sealed> {
+    let (arn, version) = (arn(0)?, version_id(0)?);
+    let place = Place { region: REGION, arn: &arn, version: &version };
+    let mut random = SystemRandom;
+    let (root, key) = (RootSecret::generate(&mut random), DataKey::generate(&mut random));
+    let wrapped = root.wrap(&key_id(&root), &key, &place.of_key(), &mut random)?;
+    Ok(seal(place, key, wrapped, &Plaintext::new(vec![7; bytes]), &mut random)?)
+}
+
+/// As long as the name of a real one.
+pub fn key_id(root: &RootSecret) -> KeyId {
+    KeyId::new(format!("file:{}", tidelock::seal::hex(&root.name())))
+}

@@ -25,6 +25,17 @@ pub(super) enum Kind {
     Other,
 }
 
+impl Kind {
+    /// What it is, for a message about something that is not ours.
+    pub(super) fn told(&self) -> &'static str {
+        match self {
+            Kind::Folder => "it is a folder",
+            Kind::Link(_) => "it is a link to somewhere else",
+            Kind::Other => "it is a file of its own",
+        }
+    }
+}
+
 pub(super) struct Folder<'a>(BorrowedFd<'a>);
 
 impl<'a> Folder<'a> {
@@ -101,14 +112,19 @@ impl<'a> Folder<'a> {
         }
     }
 
-    /// Removes a folder of plain files.
+    /// Removes a folder with the files in it. A folder that somebody else made in it goes only when it is empty; otherwise
+    /// it stays, and so does the folder around it, without any of its files.
     pub(super) fn remove_folder(&self, name: &str) -> Result<(), ProjectionError> {
         let doing = "removing a former folder of the volume";
         let inner = self.open_folder(name)?;
         for entry in Folder::new(inner.as_fd()).entries()? {
-            fs::unlinkat(&inner, entry.name.as_str(), AtFlags::empty()).map_err(failed(doing))?;
+            let removed = match entry.kind {
+                Kind::Folder => remove_empty(inner.as_fd(), &entry.name),
+                Kind::Link(_) | Kind::Other => fs::unlinkat(&inner, entry.name.as_str(), AtFlags::empty()),
+            };
+            removed.map_err(failed(doing))?;
         }
-        fs::unlinkat(self.0, name, AtFlags::REMOVEDIR).map_err(failed(doing))
+        remove_empty(self.0, name).map_err(failed(doing))
     }
 
     fn open(&self, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
@@ -117,6 +133,13 @@ impl<'a> Folder<'a> {
             return fs::openat(self.0, name, flags | OFlags::CLOEXEC, mode);
         }
         fs::openat2(self.0, name, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, mode, resolve)
+    }
+}
+
+fn remove_empty(folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    match fs::unlinkat(folder, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY) => Ok(()),
+        other => other,
     }
 }
 

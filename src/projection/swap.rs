@@ -1,7 +1,7 @@
 //! The swap: all files of a volume change at one instant, whatever happens to us meanwhile.
 //! Must not leave a state in which a reader finds some files of one version and some of another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use jiff::Timestamp;
@@ -41,7 +41,11 @@ pub(super) enum Step {
 /// password -> ..data/password
 /// ```
 ///
-/// 1. Survey the volume. Anything that cannot be ours ends the call before anything is changed.
+/// What else is there is not ours: kubelet makes the missing folder of a `subPath` in here, as root. It is neither
+/// touched nor followed.
+///
+/// 1. Survey the volume. What stands at a name that is to be written, or could be taken for ours, ends the call before
+///    anything is changed; anything else that is not ours is passed over.
 /// 2. Sweep what a crash has left: folders that no link names, and a link that was never renamed.
 /// 3. Make the new folder, closed to all others, under a name of the present instant.
 /// 4. Write each file into it, with its mode and owner.
@@ -101,6 +105,9 @@ pub(super) fn replace_stepwise(
 
     // 1. Survey.
     let found = Survey::of(volume.entries()?)?;
+    if let Some((name, what)) = found.foreign.iter().find(|(name, _)| files.contains(name)) {
+        return Err(foreign(name.clone(), what));
+    }
     after(Step::Surveyed)?;
 
     // 2. Sweep.
@@ -168,6 +175,8 @@ struct Survey {
     folders: BTreeSet<String>,
     names: BTreeSet<String>,
     has_next: bool,
+    /// What is not ours and cannot be taken for it, with what it is.
+    foreign: BTreeMap<String, &'static str>,
 }
 
 impl Survey {
@@ -179,15 +188,20 @@ impl Survey {
                 (DATA, Kind::Link(target)) if is_stamp(&target) => data = Some(target),
                 (DATA, _) => return Err(foreign(name, "it should be a link to one of our folders")),
                 (DATA_NEXT, Kind::Link(_)) => survey.has_next = true,
+                (DATA_NEXT, _) => return Err(foreign(name, "it should be a link to one of our folders")),
                 (_, Kind::Folder) if is_stamp(&name) => {
                     survey.folders.insert(name);
                 }
                 (_, Kind::Link(target)) if is_link_to_data(&name, &target) => {
                     survey.names.insert(name);
                 }
-                (_, Kind::Link(_)) => return Err(foreign(name, "it is a link to somewhere else")),
-                (_, Kind::Folder) => return Err(foreign(name, "it is a folder")),
-                (_, Kind::Other) => return Err(foreign(name, "it is a file of its own")),
+                (_, kind) => {
+                    let what = kind.told();
+                    if is_stamp(&name) {
+                        return Err(foreign(name, what));
+                    }
+                    survey.foreign.insert(name, what);
+                }
             }
         }
         survey.in_force = data.filter(|target| survey.folders.contains(target));

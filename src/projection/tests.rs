@@ -282,6 +282,62 @@ fn what_is_planted_in_a_volume_is_refused_and_left_alone() {
     }
 }
 
+/// As kubelet does for a `subPath` that is not there.
+fn sub_path(volume: &Path, path: &str) {
+    fs::create_dir_all(volume.join(path)).unwrap();
+}
+
+#[test]
+fn what_is_not_ours_and_not_in_the_way_is_left_alone_and_stops_no_swap() {
+    let outside = tempfile::tempdir().unwrap();
+    let volume = tempfile::tempdir().unwrap();
+    put(volume.path(), OLD, 1).unwrap();
+    sub_path(volume.path(), "planted/deep");
+    sub_path(volume.path(), "..planted");
+    symlink(outside.path(), volume.path().join("elsewhere")).unwrap();
+    fs::write(volume.path().join("planted/deep/mine"), "mine").unwrap();
+    assert_eq!(present(open(volume.path()).as_fd()).unwrap().unwrap(), ["gone", "password", "username"]);
+
+    put(volume.path(), NEW, 2).unwrap();
+    assert_eq!(read_set(volume.path()), owned(NEW));
+    // A right that ends takes the files all the same.
+    put(volume.path(), &[], 3).unwrap();
+    assert_eq!(
+        names_in(volume.path()),
+        ["..2026_11_22_08_30_03.000000000", "..data", "..planted", "elsewhere", "planted"]
+    );
+    assert_eq!(fs::read_to_string(volume.path().join("planted/deep/mine")).unwrap(), "mine");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+
+    // Only a file of that very name cannot be, and then nothing is changed.
+    let error = put(volume.path(), &[("password", "new"), ("planted", "new")], 4).unwrap_err();
+    assert!(
+        error.to_string().contains("\"planted\"") && error.to_string().contains("it is a folder"),
+        "{error}"
+    );
+    assert!(read_set(volume.path()).is_empty());
+}
+
+#[test]
+fn a_folder_made_in_the_folder_in_force_stops_no_swap_and_keeps_no_value() {
+    let volume = tempfile::tempdir().unwrap();
+    put(volume.path(), OLD, 1).unwrap();
+    sub_path(volume.path(), "..data/planted");
+    put(volume.path(), NEW, 2).unwrap();
+    assert!(!volume.path().join("..2026_11_22_08_30_01.000000000").exists(), "an empty one goes with ours");
+
+    sub_path(volume.path(), "..data/planted/deep");
+    sub_path(volume.path(), "..2026_11_22_08_29_00.000000000/planted/deep");
+    put(volume.path(), OLD, 3).unwrap();
+    put(volume.path(), NEW, 4).unwrap();
+    assert_eq!(read_set(volume.path()), owned(NEW));
+    for stays in ["..2026_11_22_08_30_02.000000000", "..2026_11_22_08_29_00.000000000"] {
+        let left: Vec<_> =
+            fs::read_dir(volume.path().join(stays)).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["planted"], "{stays} has lost its files");
+    }
+}
+
 #[test]
 fn a_symlink_planted_inside_a_stale_folder_is_removed_and_not_followed() {
     let outside = tempfile::tempdir().unwrap();

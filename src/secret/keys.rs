@@ -21,7 +21,10 @@ pub enum KeysError {
 /// Whether a key can be a file of its own name.
 pub fn is_file_name(key: &str) -> bool {
     const BYTES_MAX: usize = 253;
-    (1..=BYTES_MAX).contains(&key.len()) && !key.starts_with("..") && key != "." && !key.contains(['/', '\0'])
+    (1..=BYTES_MAX).contains(&key.len())
+        && !key.starts_with("..")
+        && key != "."
+        && !key.contains(|char: char| char == '/' || char.is_control())
 }
 
 /// The members of a JSON object: texts as they are, everything else as its JSON text. Of a name that stands twice the

@@ -54,7 +54,7 @@ fn a_key_is_a_file_when_it_is_one_plain_name() {
     for good in ["a", "tls.crt", ".hidden", "value", "ü"] {
         assert!(is_file_name(good), "{good}");
     }
-    for wrong in ["", ".", "..", "..data", "a/b", "/", "a\0b", &"x".repeat(254)] {
+    for wrong in ["", ".", "..", "..data", "a/b", "/", "a\0b", "a\nb", "a\u{7f}", &"x".repeat(254)] {
         assert!(!is_file_name(wrong), "{wrong}");
     }
 }

@@ -61,6 +61,19 @@ impl Caller {
         Ok((status, serde_json::from_slice(&bytes).context("the answer is no JSON")?))
     }
 
+    /// Status and text of STS's answer to who would be this role with that token.
+    pub async fn assumes(&self, role: &str, token: &str) -> Result<(u16, String)> {
+        let words = ["Action=AssumeRoleWithWebIdentity", "Version=2011-06-15", "RoleSessionName=test"];
+        let form = format!("{}&RoleArn={role}&WebIdentityToken={token}", words.join("&"));
+        let request = Request::post("/")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form.into_bytes()))?;
+        let response = self.client.send(request).await?;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect_bytes().await?;
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     pub async fn reveals(&self, id: &str) -> Result<(u16, Value)> {
         self.call("GetSecretValue", json!({"SecretId": id})).await
     }

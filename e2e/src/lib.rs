@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod cache;
 pub mod caller;
+pub mod canary;
 pub mod cluster;
 pub mod demo;
 pub mod generate;
@@ -20,6 +21,7 @@ pub mod reading;
 pub mod registry;
 mod service_model;
 pub mod shop;
+pub mod tenant;
 pub mod tools;
 mod wait;
 

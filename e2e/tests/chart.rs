@@ -67,21 +67,23 @@ async fn least_rights(cluster: &Cluster) {
     let own = ["-n", NAMESPACE];
     assert!(can(cluster, server, &["get", "secrets/tidelock-root-key", own[0], own[1]]).await);
     assert!(can(cluster, server, &["create", "tokenreviews.authentication.k8s.io"]).await);
-    for forbidden in [
-        ["get", "secrets", "-n", "shop"],
-        ["list", "secrets", "-n", NAMESPACE],
-        ["get", "secrets/other", "-n", NAMESPACE],
-        ["delete", "secrets/tidelock-root-key", "-n", NAMESPACE],
-        ["update", "secrets/tidelock-root-key", "-n", NAMESPACE],
-        ["create", "jobs.batch", "-n", "shop"],
-        ["create", "pods", "-n", "shop"],
-        ["create", "pods/exec", "-n", "shop"],
-        ["create", "serviceaccounts/token", "-n", "shop"],
-        ["update", "managedsecrets.tidelock.dev", "-n", "shop"],
-        ["reveal", "managedsecrets.tidelock.dev/value", "-n", "shop"],
-        ["impersonate", "users", "-n", "shop"],
-    ] {
-        assert!(!can(cluster, server, &forbidden).await, "the server may {forbidden:?}");
+    // What follows a slash is a name to kubectl, never a subresource.
+    let forbidden: [&[&str]; 12] = [
+        &["get", "secrets", "-n", "shop"],
+        &["list", "secrets", "-n", NAMESPACE],
+        &["get", "secrets/other", "-n", NAMESPACE],
+        &["delete", "secrets/tidelock-root-key", "-n", NAMESPACE],
+        &["update", "secrets/tidelock-root-key", "-n", NAMESPACE],
+        &["create", "jobs.batch", "-n", "shop"],
+        &["create", "pods", "-n", "shop"],
+        &["create", "pods", "--subresource=exec", "-n", "shop"],
+        &["create", "serviceaccounts", "--subresource=token", "-n", "shop"],
+        &["update", "managedsecrets.tidelock.dev", "-n", "shop"],
+        &["reveal", "managedsecrets.tidelock.dev", "--subresource=value", "-n", "shop"],
+        &["impersonate", "users", "-n", "shop"],
+    ];
+    for forbidden in forbidden {
+        assert!(!can(cluster, server, forbidden).await, "the server may {forbidden:?}");
     }
     for verb in ["get", "list", "create"] {
         for kind in ["pods", "secrets", "nodes", "managedsecrets.tidelock.dev"] {

@@ -141,6 +141,11 @@ async fn a_rotation_and_the_terminal(reader: &mut Reader) {
     assert_ne!(current(reader).await, second);
     let value: Value = serde_json::from_str(&reader.does("tidelock get ").await.unwrap()).unwrap();
     assert_eq!(value["username"], "orders");
+    for begin in ["kubectl create serviceaccount operator ", "kubectl create rolebinding operator "] {
+        reader.does(begin).await.unwrap();
+    }
+    let explained = reader.does("tidelock explain ").await.unwrap();
+    assert!(explained.contains("Allowed") && !explained.contains("refusal"), "{explained}");
     // The same program as a plugin of kubectl.
     let plugin = reader.person.kubeconfig().with_file_name("kubectl-tidelock");
     symlink(reader.person.program(), &plugin).unwrap();

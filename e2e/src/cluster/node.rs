@@ -45,6 +45,8 @@ struct Life {
     control: Option<File>,
     /// Parts that ought to run; one of these that has ended is a failure.
     expected: BTreeSet<Part>,
+    /// Where the words of containerd's present life begin in its log.
+    containerd_since: usize,
 }
 
 impl Node {
@@ -162,6 +164,9 @@ impl Node {
             let _ = fs::remove_file(self.folder.join(format!("parts/{part}.{suffix}")));
         }
         self.life().expected.insert(part);
+        if part == Part::Containerd {
+            self.life().containerd_since = fs::read(self.log(part)).map_or(0, |log| log.len());
+        }
         self.command(&format!("start {part}"))?;
         self.appears(&format!("parts/{part}.pid"), &format!("{part} to be started on {}", self.name())).await
     }
@@ -182,11 +187,18 @@ impl Node {
             let listens = match part.port() {
                 Some(port) => processes::listens(init, port),
                 // A connection, not the socket's file: that one is there before anybody listens.
-                None => UnixStream::connect(&socket).await.is_ok(),
+                None => UnixStream::connect(&socket).await.is_ok() && self.containerd_has_booted(),
             };
             if listens { Some(Ok(())) } else { self.check().err().map(Err) }
         })
         .await?
+    }
+
+    /// Before that it listens, but refuses kubelet, which ends then.
+    fn containerd_has_booted(&self) -> bool {
+        let since = self.life().containerd_since;
+        let said = fs::read_to_string(self.log(Part::Containerd)).unwrap_or_default();
+        said.get(since..).is_some_and(|said| said.contains("containerd successfully booted"))
     }
 
     async fn end_part(&self, part: Part, signal: &str) -> Result<()> {

@@ -4,38 +4,22 @@
 
 #![expect(clippy::expect_used, reason = "a test ends at the first surprise")]
 
-use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tidelock::crd::ManagedSecret;
-use tidelock_e2e::{Cluster, pypi, wait_for};
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tidelock_e2e::site::{SHOP, Site, run};
+use tidelock_e2e::{pypi, wait_for};
 
-const NS: &str = "tidelock";
-const SHOP: &str = "shop";
 const DEADLINE: Duration = Duration::from_secs(90);
-
-/// The cluster, the server beside it, and what a pod would be given.
-struct Site {
-    cluster: Cluster,
-    client: Client,
-    folder: tempfile::TempDir,
-    ports: Vec<u16>,
-    server: Child,
-}
 
 async fn make<T>(api: Api<T>, value: Value) -> Result<T>
 where
@@ -44,129 +28,18 @@ where
     Ok(api.create(&PostParams::default(), &serde_json::from_value(value)?).await?)
 }
 
-impl Site {
-    async fn new() -> Result<Self> {
-        let cluster = Cluster::api_only().await?;
-        let client = cluster.client();
-        for name in [NS, "tidelock-rotations", SHOP] {
-            make::<Namespace>(Api::all(client.clone()), json!({"metadata": {"name": name}})).await?;
-        }
-        for definition in tidelock::crd::definitions() {
-            let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-            definitions.create(&PostParams::default(), &definition).await?;
-        }
-        let resources: Api<ManagedSecret> = Api::namespaced(client.clone(), SHOP);
-        wait_for("the definitions to be served", DEADLINE, async || {
-            resources.list(&ListParams::default()).await.ok().map(drop)
-        })
-        .await?;
-        let secret = json!({
-            "apiVersion": "tidelock.dev/v1alpha1", "kind": "ManagedSecret", "metadata": {"name": "orders-db"},
-            "spec": {
-                "value": {"generate": {"template": {"username": "orders"}, "key": "password"}},
-                "access": [{"serviceAccount": "orders-api"}],
-            },
-        });
-        make(resources, secret).await?;
-        let mut listeners = Vec::new();
-        for _ in 0..4 {
-            listeners.push(TcpListener::bind("127.0.0.1:0").await?);
-        }
-        let ports = listeners.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
-        drop(listeners);
-        let folder = tempfile::tempdir()?;
-        fs::create_dir(folder.path().join("store"))?;
-        let server = start(&cluster, folder.path(), &ports)?;
-        Ok(Self { cluster, client, folder, ports, server })
-    }
-
-    /// Kills the server and has another take over its store.
-    async fn restart(&mut self) -> Result<()> {
-        self.server.kill().await?;
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NS);
-        let free = Patch::Merge(json!({"spec": {"holderIdentity": null}}));
-        leases.patch("tidelock-server", &PatchParams::default(), &free).await?;
-        self.server = start(&self.cluster, self.folder.path(), &self.ports)?;
-        Ok(())
-    }
-
-    /// A ServiceAccount and a pod of it, with the token that kubelet would put there.
-    async fn pod(&self, account: &str) -> Result<PathBuf> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), SHOP);
-        make(accounts, json!({"metadata": {"name": account}})).await?;
-        let pod = json!({
-            "metadata": {"name": format!("{account}-0")},
-            "spec": {
-                "nodeName": "node-1", "serviceAccountName": account, "automountServiceAccountToken": false,
-                "containers": [{"name": "main", "image": "none"}],
-            },
-        });
-        make::<Pod>(Api::namespaced(self.client.clone(), SHOP), pod).await?;
-        let bound = format!("{account}-0");
-        let words = ["-n", SHOP, "create", "token", account, "--audience", "tidelock.tidelock/api"];
-        let bind = ["--bound-object-kind", "Pod", "--bound-object-name", &bound];
-        let token = self.cluster.kubectl(&[&words[..], &bind[..]].concat()).await?;
-        let file = self.folder.path().join(account);
-        fs::write(&file, token)?;
-        Ok(file)
-    }
-
-    /// The environment of a program that has nothing but its ServiceAccount.
-    async fn dressed(&self, account: &str, token: &Path) -> Result<Vec<(String, String)>> {
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NS);
-        let bundle = wait_for("the CA to be published", DEADLINE, async || {
-            maps.get_opt("tidelock-ca").await.ok()??.data?.remove("ca.crt")
-        })
-        .await?;
-        let file = self.folder.path().join("ca.crt");
-        fs::write(&file, bundle)?;
-        let endpoint = format!("https://localhost:{}", self.ports[2]);
-        let role = format!("arn:aws:iam::000000000000:role/{SHOP}/{account}");
-        let (token, bundle) = (token.display().to_string(), file.display().to_string());
-        let given = [
-            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint.as_str()),
-            ("AWS_ENDPOINT_URL_STS", &endpoint),
-            ("AWS_REGION", "local-1"),
-            ("AWS_DEFAULT_REGION", "local-1"),
-            ("AWS_ROLE_ARN", &role),
-            ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
-            ("AWS_CA_BUNDLE", &bundle),
-        ];
-        Ok(given.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
-    }
-}
-
-fn start(cluster: &Cluster, folder: &Path, ports: &[u16]) -> Result<Child> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
-    command
-        .args(["server", "--namespace", NS, "--pod-name", "tidelock-server-0", "--image", "none"])
-        .args(["--installation", "tidelock.tidelock", "--relist-every", "2s", "--log-level", "debug"])
-        .arg("--store-dir")
-        .arg(folder.join("store"));
-    let flags = ["--health-listen", "--webhook-listen", "--api-listen", "--node-listen"];
-    for (flag, port) in flags.into_iter().zip(ports) {
-        command.arg(flag).arg(format!("127.0.0.1:{port}"));
-    }
-    let log = fs::File::options().create(true).append(true).open(folder.join("log"))?;
-    let kubeconfig = cluster.kubeconfig();
-    command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    command.kill_on_drop(true).spawn().context("the server does not start")
-}
-
-/// Runs a program with these variables and no others; its output, or what it said was wrong.
-async fn run(program: &Path, words: &[&str], given: &[(String, String)]) -> Result<String, String> {
-    let home = tempfile::tempdir().expect("a folder");
-    let output = Command::new(program)
-        .env_clear()
-        .env("HOME", home.path())
-        .env("PATH", "/usr/bin:/bin")
-        .envs(given.iter().cloned())
-        .args(words)
-        .output()
-        .await
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+/// With a secret that one ServiceAccount may read.
+async fn site() -> Result<Site> {
+    let site = Site::new(Path::new(env!("CARGO_BIN_EXE_tidelock"))).await?;
+    let secret = json!({
+        "apiVersion": "tidelock.dev/v1alpha1", "kind": "ManagedSecret", "metadata": {"name": "orders-db"},
+        "spec": {
+            "value": {"generate": {"template": {"username": "orders"}, "key": "password"}},
+            "access": [{"serviceAccount": "orders-api"}],
+        },
+    });
+    make::<ManagedSecret>(Api::namespaced(site.client.clone(), SHOP), secret).await?;
+    Ok(site)
 }
 
 const READ: &str = "import boto3\n\
@@ -185,7 +58,7 @@ const TELL: [&str; 4] = ["secretsmanager", "get-secret-value", "--secret-id", "s
 async fn a_pod_reads_its_secret_with_no_key_and_its_copied_keys_end_with_it() -> Result<()> {
     let (boto3, cli) =
         (pypi::programs("boto3").await?.join("python"), pypi::programs("awscli").await?.join("aws"));
-    let mut site = Site::new().await?;
+    let mut site = site().await?;
     let own = site.dressed("orders-api", &site.pod("orders-api").await?).await?;
     let other = site.dressed("stranger", &site.pod("stranger").await?).await?;
 
@@ -193,7 +66,7 @@ async fn a_pod_reads_its_secret_with_no_key_and_its_copied_keys_end_with_it() ->
     let value =
         wait_for("boto3 to read the secret", DEADLINE, async || run(&boto3, &["-c", READ], &own).await.ok())
             .await
-            .with_context(|| fs::read_to_string(site.folder.path().join("log")).unwrap_or_default())?;
+            .with_context(|| site.log().unwrap_or_default())?;
     let value: Value = serde_json::from_str(&value)?;
     assert_eq!(value["username"], "orders");
     let told = run(&cli, &TELL, &own).await.expect("the command line reads it as well");
@@ -288,7 +161,7 @@ async fn copied_keys(site: &mut Site, boto3: &Path, cli: &Path, own: Vec<(String
         "\nfault: copied keys of a pod | after the pod's end | refused within {:.1} s",
         begun.elapsed().as_secs_f32()
     );
-    let log = fs::read_to_string(site.folder.path().join("log"))?;
+    let log = site.log()?;
     ensure!(!log.contains(secret) && !log.contains(token), "the server logs keys");
     Ok(())
 }

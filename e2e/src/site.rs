@@ -1,0 +1,181 @@
+//! The server as it ships, a process of this machine beside a real API server, and what a pod is given to speak to it.
+//! Must not need nodes: the pods are objects that nobody runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+use crate::{Cluster, wait_for};
+
+pub const SHOP: &str = "shop";
+const NS: &str = "tidelock";
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The cluster, the server beside it, and what a pod would be given.
+pub struct Site {
+    pub client: Client,
+    cluster: Cluster,
+    folder: tempfile::TempDir,
+    ports: Vec<u16>,
+    program: PathBuf,
+    server: Child,
+}
+
+async fn make<T>(api: Api<T>, value: Value) -> Result<T>
+where
+    T: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + DeserializeOwned,
+{
+    Ok(api.create(&PostParams::default(), &serde_json::from_value(value)?).await?)
+}
+
+impl Site {
+    /// With this program as the server.
+    pub async fn new(program: &Path) -> Result<Self> {
+        let cluster = Cluster::api_only().await?;
+        let client = cluster.client();
+        for name in [NS, "tidelock-rotations", SHOP] {
+            make::<Namespace>(Api::all(client.clone()), json!({"metadata": {"name": name}})).await?;
+        }
+        let definitions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds").display().to_string();
+        cluster.kubectl(&["apply", "-f", &definitions]).await?;
+        let served = ["wait", "--for", "condition=Established", "--timeout", "60s", "crd", "--all"];
+        cluster.kubectl(&served).await?;
+        let mut listeners = Vec::new();
+        for _ in 0..4 {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await?);
+        }
+        let ports = listeners.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+        drop(listeners);
+        let folder = tempfile::tempdir()?;
+        fs::create_dir(folder.path().join("store"))?;
+        let server = start(program, &cluster, folder.path(), &ports)?;
+        Ok(Self { client, cluster, folder, ports, program: program.to_owned(), server })
+    }
+
+    /// Kills the server and has another take over its store.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.server.kill().await?;
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NS);
+        let free = Patch::Merge(json!({"spec": {"holderIdentity": null}}));
+        leases.patch("tidelock-server", &PatchParams::default(), &free).await?;
+        self.server = start(&self.program, &self.cluster, self.folder.path(), &self.ports)?;
+        Ok(())
+    }
+
+    /// What the server has said so far.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("log"))?)
+    }
+
+    /// A ServiceAccount and a pod of it, with the token that kubelet would put there.
+    pub async fn pod(&self, account: &str) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), SHOP);
+        make(accounts, json!({"metadata": {"name": account}})).await?;
+        let pod = json!({
+            "metadata": {"name": format!("{account}-0")},
+            "spec": {
+                "nodeName": "node-1", "serviceAccountName": account, "automountServiceAccountToken": false,
+                "containers": [{"name": "main", "image": "none"}],
+            },
+        });
+        make::<Pod>(Api::namespaced(self.client.clone(), SHOP), pod).await?;
+        let bound = format!("{account}-0");
+        let words = ["-n", SHOP, "create", "token", account, "--audience", "tidelock.tidelock/api"];
+        let bind = ["--bound-object-kind", "Pod", "--bound-object-name", &bound];
+        let token = self.cluster.kubectl(&[&words[..], &bind[..]].concat()).await?;
+        let file = self.folder.path().join(account);
+        fs::write(&file, token)?;
+        Ok(file)
+    }
+
+    /// The bundle that clients are to trust.
+    pub async fn authority(&self) -> Result<PathBuf> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NS);
+        let bundle = wait_for("the CA to be published", DEADLINE, async || {
+            maps.get_opt("tidelock-ca").await.ok()??.data?.remove("ca.crt")
+        })
+        .await?;
+        let file = self.folder.path().join("ca.crt");
+        fs::write(&file, bundle)?;
+        Ok(file)
+    }
+
+    /// The environment of a program that has nothing but its ServiceAccount.
+    pub async fn dressed(&self, account: &str, token: &Path) -> Result<Vec<(String, String)>> {
+        let bundle = self.authority().await?.display().to_string();
+        let endpoint = format!("https://localhost:{}", self.ports[2]);
+        let role = format!("arn:aws:iam::000000000000:role/{SHOP}/{account}");
+        let token = token.display().to_string();
+        let given = [
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", endpoint.as_str()),
+            ("AWS_ENDPOINT_URL_STS", &endpoint),
+            ("AWS_REGION", "local-1"),
+            ("AWS_DEFAULT_REGION", "local-1"),
+            ("AWS_ROLE_ARN", &role),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
+            ("AWS_CA_BUNDLE", &bundle),
+            ("SSL_CERT_FILE", &bundle),
+            ("NODE_EXTRA_CA_CERTS", &bundle),
+        ];
+        Ok(given.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+    }
+}
+
+fn start(program: &Path, cluster: &Cluster, folder: &Path, ports: &[u16]) -> Result<Child> {
+    let mut command = Command::new(program);
+    command
+        .args(["server", "--namespace", NS, "--pod-name", "tidelock-server-0", "--image", "none"])
+        .args(["--installation", "tidelock.tidelock", "--relist-every", "2s", "--log-level", "debug"])
+        .arg("--store-dir")
+        .arg(folder.join("store"));
+    let flags = ["--health-listen", "--webhook-listen", "--api-listen", "--node-listen"];
+    for (flag, port) in flags.into_iter().zip(ports) {
+        command.arg(flag).arg(format!("127.0.0.1:{port}"));
+    }
+    let log = fs::File::options().create(true).append(true).open(folder.join("log"))?;
+    let kubeconfig = cluster.kubeconfig();
+    command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.kill_on_drop(true).spawn().context("the server does not start")
+}
+
+/// How a program ended.
+pub struct Ended {
+    pub well: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a program with these variables and no others.
+pub async fn ended(program: &Path, words: &[&str], given: &[(String, String)]) -> Result<Ended> {
+    let home = tempfile::tempdir()?;
+    let output = Command::new(program)
+        .env_clear()
+        .env("HOME", home.path())
+        .env("PATH", "/usr/bin:/bin")
+        .envs(given.iter().cloned())
+        .args(words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok(Ended { well: output.status.success(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+}
+
+/// The same: its output, or what it said was wrong.
+pub async fn run(program: &Path, words: &[&str], given: &[(String, String)]) -> Result<String, String> {
+    let ended = ended(program, words, given).await.map_err(|error| format!("{error:#}"))?;
+    if ended.well { Ok(ended.stdout) } else { Err(ended.stderr) }
+}

@@ -16,6 +16,15 @@ pub const MODE: &str = "mode";
 /// The numeric user who owns the files.
 pub const OWNER_UID: &str = "ownerUid";
 
+/// Instead of all those: what the volume holds that is no secret. There is [`CA`].
+pub const BUNDLE: &str = "bundle";
+/// Certificate authorities, for programs that check whom they speak to: the public ones and ours.
+pub const CA: &str = "ca";
+/// The public roots and our authorities, in PEM.
+pub const CA_BUNDLE_FILE: &str = "ca-bundle.crt";
+/// Our authorities alone, for who adds them to roots of his own.
+pub const OUR_CA_FILE: &str = "ca.crt";
+
 /// The file that holds the whole value.
 pub const WHOLE_VALUE_FILE: &str = "value";
 
@@ -33,8 +42,16 @@ pub enum AttributeError {
         "attribute `{SECRET}` is missing; write the name of a ManagedSecret, as in `{SECRET}: orders-db`"
     )]
     NoSecret,
-    #[error("attribute `{0}` is not known; there are {SECRET}, {KEYS}, {MODE} and {OWNER_UID}")]
+    #[error(
+        "attribute `{0}` is not known; there are {SECRET}, {KEYS}, {MODE} and {OWNER_UID}, or {BUNDLE} alone"
+    )]
     Unknown(String),
+    #[error("attribute `{BUNDLE}`: `{0}` is not known; write `{BUNDLE}: {CA}`")]
+    UnknownBundle(String),
+    #[error(
+        "attribute `{BUNDLE}` stands alone, and there is `{0}` beside it; a volume holds a secret or a bundle: make it two volumes"
+    )]
+    BundleAndMore(String),
     #[error("attribute `{attribute}`: {wrong}")]
     Wrong { attribute: &'static str, wrong: Wrong },
 }
@@ -59,7 +76,34 @@ pub struct KeyFile {
     file: String,
 }
 
-/// What a volume of ours asks for.
+/// What a volume of ours holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Secret(Attributes),
+    /// [`CA_BUNDLE_FILE`] and [`OUR_CA_FILE`], which are no secret.
+    CaBundle,
+}
+
+impl Content {
+    /// Reads the attributes of a volume, as kubelet hands them over.
+    pub fn parse<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<Content, AttributeError> {
+        let of_author = |(name, _): &(&str, &str)| !name.starts_with(KUBELET_PREFIX);
+        let Some((_, bundle)) = pairs.clone().into_iter().find(|(name, _)| *name == BUNDLE) else {
+            return Attributes::parse(pairs).map(Content::Secret);
+        };
+        if bundle != CA {
+            return Err(AttributeError::UnknownBundle(shown(bundle)));
+        }
+        match pairs.into_iter().filter(of_author).find(|(name, _)| *name != BUNDLE) {
+            Some((more, _)) => Err(AttributeError::BundleAndMore(shown(more))),
+            None => Ok(Content::CaBundle),
+        }
+    }
+}
+
+/// What a volume with a secret asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
     pub secret: SecretRef,

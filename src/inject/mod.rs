@@ -14,5 +14,5 @@ mod patch;
 mod tests;
 
 pub use annotations::{ANNOTATION_PREFIX, INJECT, Refusal};
-pub use attributes::{AttributeError, Attributes, KeyFile, SecretRef, Wrong};
+pub use attributes::{AttributeError, Attributes, Content, KeyFile, SecretRef, Wrong};
 pub use patch::{Injection, inject};

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::bundle;
 use super::config::Config;
 use super::csi::{Plugin, Services};
 use super::manifest::Manifests;
@@ -119,6 +120,14 @@ fn start_uplink(
         tracing::warn!("drain-only: volumes are unpublished, new ones are refused");
         return Link::off();
     };
+    // Before kubelet can call, which would be told that there are none.
+    bundle::renew(volumes, &server.ca_file);
+    let following = bundle::follow(Arc::clone(volumes), server.clone());
+    let stop = stopping.clone();
+    tasks.spawn(async move {
+        stop.run_until_cancelled(following).await;
+        "the look at the certificate authorities"
+    });
     let link = Link::away();
     let hello = Hello {
         protocol_version: PROTOCOL_VERSION,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::bundle;
 use super::config::{Config, Patience, PodTokens, ServerConfig, TokenSource};
 use super::mounter;
 use crate::clock;
@@ -83,6 +84,7 @@ impl NodeArgs {
         let server = self.server.filter(|_| !self.drain_only).map(|url| ServerConfig {
             url,
             ca_file: self.ca_file,
+            ca_look: bundle::LOOK,
             token_file: self.token_file,
             token_look: TOKEN_LOOK,
         });

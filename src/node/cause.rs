@@ -67,9 +67,9 @@ impl Cause {
         }
     }
 
-    /// What kubelet is told. It takes Unavailable, Aborted and the like for "perhaps done", and will unpublish; that
+    /// What kubelet is told of the volume with `whose` content. It takes Unavailable, Aborted and the like for "perhaps done", and will unpublish; that
     /// does no harm.
-    pub fn status(&self, secret: &str) -> Status {
+    pub fn status(&self, whose: &str) -> Status {
         use refused::Reason;
         let (code, what) = match self {
             Cause::ServerAway(why) => (Code::Unavailable, away_in_words(Untrusted::Off, why)),
@@ -102,7 +102,7 @@ impl Cause {
             Cause::Busy => (Code::Aborted, "another call for this volume is under way".to_owned()),
             Cause::Gone => (Code::Aborted, "the volume was unpublished meanwhile".to_owned()),
         };
-        let text = format!("{}: secret {secret}: {what}", self.reason());
+        let text = format!("{}: {whose}: {what}", self.reason());
         Status::new(code, text.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
     }
 }
@@ -157,7 +157,7 @@ mod tests {
             (Cause::Busy, Code::Aborted, "another call"),
         ];
         for (cause, code, words) in cases {
-            let status = cause.status("orders-db");
+            let status = cause.status("secret orders-db");
             assert_eq!(status.code(), code, "{cause:?}");
             assert!(status.message().contains(words), "{}", status.message());
             assert!(status.message().contains("orders-db"), "{}", status.message());

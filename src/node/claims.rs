@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::request::Publication;
+use super::request::{Asked, Publication};
 
 #[derive(Deserialize)]
 struct Claims {
@@ -31,7 +31,8 @@ struct Object {
 
 /// The uid of the ServiceAccount, if the token says of the pod all that kubelet says of it.
 pub fn account_uid(publication: &Publication) -> Option<String> {
-    let text = publication.token.split('.').nth(1)?;
+    let Asked::Secret { token, .. } = &publication.asked else { return None };
+    let text = token.split('.').nth(1)?;
     let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
     let Kubernetes { namespace, pod, serviceaccount } = claims.kubernetes;
     let is_the_pods = namespace == publication.pod.namespace

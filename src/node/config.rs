@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub url: http::Uri,
     /// The certificate authorities that are trusted, in PEM; read at each connection.
     pub ca_file: PathBuf,
+    /// How often that file is looked at for pods that want to trust the same.
+    pub ca_look: Duration,
     /// The agent's own projected token; read at each connection and watched for its successor.
     pub token_file: PathBuf,
     /// How often the token's file is looked at for a new one. kubelet renews it at four fifths of its life, which is

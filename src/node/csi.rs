@@ -85,20 +85,20 @@ impl Node for Plugin {
         drop(request);
         let mount = publication.target.clone();
         let (namespace, pod) = (publication.pod.namespace.clone(), publication.pod.name.clone());
-        let secret = publication.secret.clone();
+        let what = publication.asked.to_string();
         let outcome = self.publisher.publish(publication).await;
         let took_ms = called.elapsed().as_millis() as u64;
         match outcome {
             Ok(()) => {
                 count_publish("Ok");
-                tracing::info!(%mount, namespace, pod, secret, took_ms, "volume is published");
+                tracing::info!(%mount, namespace, pod, what, took_ms, "volume is published");
                 Ok(tonic::Response::new(NodePublishVolumeResponse {}))
             }
             Err(cause) => {
                 count_publish(cause.reason());
                 let reason = cause.reason();
-                tracing::info!(%mount, namespace, pod, secret, reason, took_ms, "volume has to wait");
-                Err(cause.status(&secret))
+                tracing::info!(%mount, namespace, pod, what, reason, took_ms, "volume has to wait");
+                Err(cause.status(&what))
             }
         }
     }
@@ -123,7 +123,7 @@ impl Node for Plugin {
             Err(_) => Cause::Volume("Bug", "the call failed inside the agent".to_owned()),
         };
         metrics::counter!("tidelock_node_unpublishes_total", "outcome" => error.reason()).increment(1);
-        let status = error.status("of this volume");
+        let status = error.status("volume");
         tracing::error!(mount = %target, reason = error.reason(), error = status.message(), "unpublishing failed");
         Err(status)
     }

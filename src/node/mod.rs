@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod args;
+mod bundle;
 mod cause;
 mod claims;
 mod config;

@@ -27,7 +27,7 @@ use super::cause::Cause;
 use super::config::Patience;
 use super::manifest::Manifest;
 use super::payload::Placement;
-use super::request::Publication;
+use super::request::{Asked, Publication};
 use super::trust::Untrusted;
 use super::uplink::{Link, LinkState, Up};
 use super::volumes::{Answer, Entered, Volume, VolumeError, Volumes};
@@ -79,7 +79,7 @@ impl Publisher {
         };
         let told = self.told(&publication);
         let outcome = tokio::select! {
-            outcome = self.first(&volume, &publication, told) => outcome,
+            outcome = self.complete(&volume, &publication, told) => outcome,
             () = given_up.cancelled() => Err(Cause::Gone),
         };
         let (volumes, left) = (Arc::clone(&self.volumes), Arc::clone(&volume));
@@ -88,15 +88,34 @@ impl Publisher {
         outcome
     }
 
-    async fn first(
+    async fn complete(
         &self,
         volume: &Arc<Volume>,
         publication: &Arc<Publication>,
         told: Option<&'static str>,
     ) -> Result<(), Cause> {
+        match &publication.asked {
+            Asked::Secret { token, .. } => self.first(volume, publication, token, told).await,
+            Asked::CaBundle if matches!(*self.link.watch().borrow(), LinkState::Off) => Err(Cause::Draining),
+            Asked::CaBundle => {
+                let (volumes, volume) = (Arc::clone(&self.volumes), Arc::clone(volume));
+                let publication = Arc::clone(publication);
+                let placing = move || volumes.place_bundle(&volume, &publication);
+                blocking(placing).await.unwrap_or(Err(VolumeError::Gone)).map_err(|error| Cause::from(&error))
+            }
+        }
+    }
+
+    async fn first(
+        &self,
+        volume: &Arc<Volume>,
+        publication: &Arc<Publication>,
+        token: &str,
+        told: Option<&'static str>,
+    ) -> Result<(), Cause> {
         let end = Instant::now() + self.patience.hold;
         loop {
-            let placement = self.wait(volume, publication, told, end).await?;
+            let placement = self.wait(volume, publication, token, told, end).await?;
             let (volumes, volume) = (Arc::clone(&self.volumes), Arc::clone(volume));
             let publication = Arc::clone(publication);
             let placing = move || volumes.place_first(&volume, &publication, &placement);
@@ -114,6 +133,7 @@ impl Publisher {
         &self,
         volume: &Volume,
         publication: &Arc<Publication>,
+        token: &str,
         told: Option<&'static str>,
         end: Instant,
     ) -> Result<Placement, Cause> {
@@ -147,7 +167,7 @@ impl Publisher {
                     let asked_at = match asked {
                         Some((session, at)) if session == up.session => at,
                         _ => {
-                            self.ask(up, volume, publication);
+                            self.ask(up, volume, publication, token);
                             asked.insert((up.session, Instant::now())).1
                         }
                     };
@@ -177,7 +197,7 @@ impl Publisher {
         blocking(move || volumes.trusted(&publication)).await.unwrap_or(Err(Untrusted::Connecting))
     }
 
-    fn ask(&self, up: &Up, volume: &Volume, publication: &Publication) {
+    fn ask(&self, up: &Up, volume: &Volume, publication: &Publication, token: &str) {
         let request_id = self.link.next_request_id();
         volume.expect_answer(request_id);
         let mount = Manifest {
@@ -189,7 +209,7 @@ impl Publisher {
             file_names: Vec::new(),
             bytes: 0,
         };
-        let pod_token = publication.token.as_str().to_owned();
+        let pod_token = token.to_owned();
         up.send(Attach { request_id, mount: Some(mount.mount()), pod_token });
     }
 

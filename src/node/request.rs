@@ -2,6 +2,7 @@
 //! Must not believe anything that a pod's author can write: attributes of a volume are hostile input.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::config::{PodTokens, TokenSource};
 use super::target::{Target, TargetError};
 use crate::failpoint;
-use crate::inject::attributes::{AttributeError, Attributes};
+use crate::inject::attributes::{AttributeError, Content};
 use crate::projection::Layout;
 use crate::wire::csi::NodePublishVolumeRequest;
 use crate::wire::csi::volume_capability::AccessType;
@@ -60,10 +61,28 @@ pub struct Publication {
     pub pod: Pod,
     /// As they stand in the pod, without what kubelet adds.
     pub attributes: BTreeMap<String, String>,
-    /// For messages: the secret as the pod names it.
-    pub secret: String,
     pub layout: Layout,
-    pub token: Zeroizing<String>,
+    pub asked: Asked,
+}
+
+/// What the volume is to hold.
+pub enum Asked {
+    Secret {
+        /// As the pod names it.
+        name: String,
+        token: Zeroizing<String>,
+    },
+    /// What nobody has to be asked for.
+    CaBundle,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Asked::Secret { name, .. } => write!(f, "secret {name}"),
+            Asked::CaBundle => f.write_str("bundle of CAs"),
+        }
+    }
 }
 
 impl Publication {
@@ -93,32 +112,37 @@ impl Publication {
             service_account: context("serviceAccount.name")
                 .ok_or(RequestError::NoPodInfo("the pod's ServiceAccount"))?,
         };
-        let (attributes, asked) = read_attributes(&request.volume_context)?;
-        let group = read_group(request)?;
-        Ok(Publication {
-            target,
-            pod,
-            secret: asked.secret.to_string(),
-            layout: layout(&asked, group),
-            attributes,
-            token: read_token(request, tokens)?,
-        })
+        let (attributes, content) = read_attributes(&request.volume_context)?;
+        let layout = layout(&content, read_group(request)?);
+        let asked = match content {
+            Content::CaBundle => Asked::CaBundle,
+            Content::Secret(asked) => {
+                Asked::Secret { name: asked.secret.to_string(), token: read_token(request, tokens)? }
+            }
+        };
+        Ok(Publication { target, pod, layout, asked, attributes })
     }
 }
 
-/// Modes and owners that the attributes ask for, on a volume whose pod has this fsGroup.
-pub fn layout(asked: &Attributes, group: Option<u32>) -> Layout {
-    let default = Layout::with_default_mode(group, asked.owner_uid);
-    Layout { mode: asked.mode.unwrap_or(default.mode), ..default }
+/// Modes and owners that the attributes ask for, on a volume whose pod has this fsGroup. What is no secret is there for
+/// every user.
+pub fn layout(content: &Content, group: Option<u32>) -> Layout {
+    match content {
+        Content::Secret(asked) => {
+            let default = Layout::with_default_mode(group, asked.owner_uid);
+            Layout { mode: asked.mode.unwrap_or(default.mode), ..default }
+        }
+        Content::CaBundle => Layout::with_default_mode(None, None),
+    }
 }
 
-pub fn parse_attributes(attributes: &BTreeMap<String, String>) -> Result<Attributes, AttributeError> {
-    Attributes::parse(attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+pub fn parse_attributes(attributes: &BTreeMap<String, String>) -> Result<Content, AttributeError> {
+    Content::parse(attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 fn read_attributes(
     context: &std::collections::HashMap<String, String>,
-) -> Result<(BTreeMap<String, String>, Attributes), RequestError> {
+) -> Result<(BTreeMap<String, String>, Content), RequestError> {
     let written_by_author = |(name, _): &(&String, &String)| !name.starts_with(KUBELET_PREFIX);
     let authors = || context.iter().filter(written_by_author);
     if authors().map(|(name, value)| name.len() + value.len()).sum::<usize>() > ATTRIBUTE_BYTES_MAX {
@@ -126,8 +150,8 @@ fn read_attributes(
     }
     let attributes: BTreeMap<String, String> =
         authors().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let asked = parse_attributes(&attributes)?;
-    Ok((attributes, asked))
+    let content = parse_attributes(&attributes)?;
+    Ok((attributes, content))
 }
 
 fn read_group(request: &NodePublishVolumeRequest) -> Result<Option<u32>, RequestError> {
@@ -214,6 +238,13 @@ mod tests {
         Publication::parse(request, Path::new(KUBELET), &tokens(TokenSource::Attributes))
     }
 
+    fn token(publication: &Publication) -> Option<&str> {
+        match &publication.asked {
+            Asked::Secret { token, .. } => Some(token.as_str()),
+            Asked::CaBundle => None,
+        }
+    }
+
     fn refusal(change: impl FnOnce(&mut NodePublishVolumeRequest)) -> String {
         let mut request = request();
         change(&mut request);
@@ -227,7 +258,7 @@ mod tests {
         assert_eq!(publication.pod.namespace, "shop");
         assert_eq!(publication.pod.service_account, "orders-api");
         assert_eq!(publication.attributes, BTreeMap::from([("secret".to_owned(), "orders-db".to_owned())]));
-        assert_eq!(publication.token.as_str(), "the-token");
+        assert_eq!(token(&publication), Some("the-token"));
         assert_eq!(publication.layout, Layout { mode: 0o444, group: None, owner: None });
     }
 
@@ -241,6 +272,24 @@ mod tests {
         request.volume_context.insert("ownerUid".into(), "1000".into());
         let layout = Layout { mode: 0o400, group: Some(2000), owner: Some(1000) };
         assert_eq!(parse(&request).unwrap().layout, layout);
+    }
+
+    #[test]
+    fn a_bundle_needs_no_token_and_is_for_every_user() {
+        let mut request = request();
+        without_token(&mut request);
+        request.volume_context.remove("secret");
+        request.volume_context.insert("bundle".into(), "ca".into());
+        let mount = MountVolume { volume_mount_group: "2000".into(), ..MountVolume::default() };
+        request.volume_capability = Some(VolumeCapability { access_type: Some(AccessType::Mount(mount)) });
+        let publication = parse(&request).unwrap();
+        assert_eq!(token(&publication), None);
+        assert_eq!(publication.layout, Layout { mode: 0o444, group: None, owner: None });
+        let put = |name: &'static str, value: &'static str| {
+            move |r: &mut NodePublishVolumeRequest| drop(r.volume_context.insert(name.into(), value.into()))
+        };
+        assert!(refusal(put("bundle", "ca")).contains("make it two volumes"));
+        assert!(refusal(put("bundle", "roots")).contains("write `bundle: ca`"));
     }
 
     #[test]
@@ -286,7 +335,7 @@ mod tests {
         let parse = |r: &NodePublishVolumeRequest| Publication::parse(r, Path::new(KUBELET), &from_secrets);
         assert!(matches!(parse(&request), Err(RequestError::NoToken { .. })));
         request.secrets.insert(TOKENS.into(), token_json(AUDIENCE, "from-kubelet"));
-        assert_eq!(parse(&request).unwrap().token.as_str(), "from-kubelet");
+        assert_eq!(token(&parse(&request).unwrap()), Some("from-kubelet"));
     }
 
     #[test]
@@ -316,8 +365,8 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_kubelet_or_a_pod_s_author_says_is_taken_whole_or_refused_in_words(
-            name in "(secret|keys|mode|ownerUid|csi\\.storage\\.k8s\\.io/(ephemeral|pod\\.uid|pod\\.name|serviceAccount\\.tokens)|\\PC{0,8})",
-            value in "(orders-db|shop/orders-db|0[0-7]{3}|[0-9]{1,11}|true|uid-1|a=b,c|\\{\"\\PC{0,12}|\\PC{0,16}|[\\x00-\\x1f]{0,4})",
+            name in "(secret|keys|mode|ownerUid|bundle|csi\\.storage\\.k8s\\.io/(ephemeral|pod\\.uid|pod\\.name|serviceAccount\\.tokens)|\\PC{0,8})",
+            value in "(orders-db|ca|shop/orders-db|0[0-7]{3}|[0-9]{1,11}|true|uid-1|a=b,c|\\{\"\\PC{0,12}|\\PC{0,16}|[\\x00-\\x1f]{0,4})",
             path in "(/var/lib/kubelet/pods/[a-z0-9-]{0,4}/volumes/kubernetes\\.io~csi/[a-z0-9.-]{0,6}/mount|\\PC{0,30})",
             keep_path in any::<bool>(),
             group in "(|[0-9]{1,11}|\\PC{0,4})",
@@ -332,7 +381,7 @@ mod tests {
             match parse(&request) {
                 Ok(publication) => {
                     prop_assert_eq!(publication.target.pod_uid(), "uid-1");
-                    prop_assert!(!publication.pod.name.is_empty() && !publication.token.is_empty());
+                    prop_assert!(!publication.pod.name.is_empty() && token(&publication) != Some(""));
                     prop_assert!(publication.layout.mode & !0o777 == 0);
                     let kubelets = |name: &String| name.starts_with(KUBELET_PREFIX);
                     prop_assert!(!publication.attributes.keys().any(kubelets));

@@ -118,6 +118,7 @@ impl TestNode {
         let server = ServerConfig {
             url: format!("https://localhost:{}", self.server.address.port()).parse().unwrap(),
             ca_file: self.path("ca.crt"),
+            ca_look: Duration::from_millis(20),
             token_file: self.path("token"),
             token_look: Duration::from_millis(20),
         };

@@ -1,4 +1,4 @@
-//! Brings complete volumes to what the server last wanted of them, and keeps trying while that cannot be done.
+//! Brings complete volumes to what was last wanted of them, and keeps trying while that cannot be done.
 //! Must not run twice for one volume.
 
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Volume, VolumeError, Volumes, Wish};
+use crate::node::manifest::Manifest;
 use crate::projection::Former;
 use crate::wire::node::Trouble;
 
@@ -17,9 +18,13 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Volumes {
-    /// Replaces whatever was wished before.
+    /// Replaces whatever was wished before. Of a bundle the server wishes nothing.
     pub(super) fn wish(self: &Arc<Self>, volume: &Arc<Volume>, wish: Wish) {
         let mut state = volume.state();
+        let is_bundle = state.manifest.as_ref().is_some_and(Manifest::is_of_bundle);
+        if is_bundle != matches!(wish, Wish::Bundle(_)) {
+            return;
+        }
         state.wish = Some(wish);
         if std::mem::replace(&mut state.is_converging, true) {
             volume.changed.notify_one();
@@ -71,7 +76,7 @@ async fn converge(volumes: Arc<Volumes>, volume: Arc<Volume>) {
             }
             Err(error) => {
                 if told.replace(error.reason()) != Some(error.reason()) {
-                    tell(&volumes, &volume, &error).await;
+                    tell(&volumes, &volume, &wish, &error).await;
                 }
                 let _ = tokio::time::timeout(retry, volume.changed.notified()).await;
                 retry = (retry * 2).min(RETRY_LAST);
@@ -112,8 +117,11 @@ async fn fulfil(volumes: &Arc<Volumes>, volume: &Arc<Volume>, wish: &Wish) -> Re
     done.await.unwrap_or(Err(VolumeError::Gone))
 }
 
-async fn tell(volumes: &Arc<Volumes>, volume: &Volume, error: &VolumeError) {
+async fn tell(volumes: &Arc<Volumes>, volume: &Volume, wish: &Wish, error: &VolumeError) {
     tracing::error!(mount = %volume.target, reason = error.reason(), %error, "changing the files of a volume failed");
+    if wish.session().is_none() {
+        return;
+    }
     let trouble = Trouble {
         mount_id: volume.target.mount_id(),
         reason: error.reason().to_owned(),
@@ -128,6 +136,7 @@ impl Wish {
         match self {
             Wish::Place(_) => "place",
             Wish::Withdraw { .. } => "withdraw",
+            Wish::Bundle(_) => "bundle",
         }
     }
 
@@ -137,6 +146,7 @@ impl Wish {
                 mine.session == theirs.session && Arc::ptr_eq(&mine.payload, &theirs.payload)
             }
             (Wish::Withdraw { session: mine }, Wish::Withdraw { session: theirs }) => mine == theirs,
+            (Wish::Bundle(mine), Wish::Bundle(theirs)) => Arc::ptr_eq(mine, theirs),
             _ => false,
         }
     }

@@ -1,6 +1,7 @@
 //! The volumes of this node: which there are, what they hold, what is wanted of them.
 //! Must not speak to kubelet or to the server: messages for the server go into the session's outbox.
 
+mod bundled;
 mod converge;
 mod place;
 mod restore;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, We
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use super::bundle::Bundle;
 use super::manifest::{Manifest, Manifests};
 use super::mounter::{Mounter, MounterError};
 use super::payload::{Payload, Placement};
@@ -38,6 +40,11 @@ pub enum VolumeError {
          chart's `node.capacityMiB`, or run fewer pods with secrets on one node"
     )]
     NodeFull { used: u64, wanted: u64, max: u64 },
+    #[error(
+        "the node agent cannot read the certificate authorities that it knows the server by; see the ConfigMap \
+         `tidelock-ca` in its namespace"
+    )]
+    NoAuthority,
     #[error("the manifest of the mount cannot be written or removed: {0}")]
     Manifest(#[source] io::Error),
     /// What was to be placed came from a session that is over; the next one brings it again.
@@ -57,6 +64,7 @@ impl VolumeError {
             VolumeError::Projection(error) => error.reason(),
             VolumeError::TooLarge { .. } => "TooLarge",
             VolumeError::NodeFull { .. } => "NodeFull",
+            VolumeError::NoAuthority => "NoAuthority",
             VolumeError::Manifest(_) => "ManifestFailed",
             VolumeError::Stale => "StreamBroke",
             VolumeError::Gone => "Unpublished",
@@ -87,6 +95,7 @@ pub enum Answer {
 enum Wish {
     Place(Placement),
     Withdraw { session: u64 },
+    Bundle(Arc<Bundle>),
 }
 
 /// One volume of one pod, from the first call of kubelet to its Unpublish.
@@ -158,6 +167,8 @@ pub struct Volumes {
     /// Every payload that somebody still holds.
     payloads: Mutex<Vec<Weak<Payload>>>,
     trust: Trust,
+    /// What bundle volumes hold; `None` before the authorities were read.
+    bundle: Mutex<Option<Arc<Bundle>>>,
     convergers: TaskTracker,
 }
 
@@ -188,6 +199,7 @@ impl Volumes {
             session: RwLock::new(Session { id: 0, outbox: None }),
             payloads: Mutex::default(),
             trust,
+            bundle: Mutex::default(),
             convergers: TaskTracker::new(),
         }
     }
@@ -229,10 +241,8 @@ impl Volumes {
         let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
         session.id += 1;
         let volumes = self.all();
-        hello.mounts = volumes
-            .iter()
-            .filter_map(|volume| volume.state().manifest.as_ref().map(|manifest| self.told(manifest)))
-            .collect();
+        hello.mounts =
+            volumes.iter().filter_map(|volume| self.told(volume.state().manifest.as_ref()?)).collect();
         hello.served = self.served();
         session.outbox = Some(outbox);
         send_within(&session, hello);
@@ -247,7 +257,7 @@ impl Volumes {
         session.outbox = None;
         drop(session);
         for volume in self.all() {
-            volume.state().wish = None;
+            volume.state().wish.take_if(|wish| wish.session().is_some());
             volume.changed.notify_one();
         }
     }
@@ -296,7 +306,7 @@ impl Volumes {
         let volume = self.find(mount_id)?;
         let held = {
             let state = volume.state();
-            let manifest = state.manifest.as_ref()?;
+            let manifest = state.manifest.as_ref().filter(|manifest| !manifest.is_of_bundle())?;
             self.stand_by(manifest, first_mounts, session);
             manifest.held.clone()?
         };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::{Answer, Session, State, Volume, VolumeError, Volumes, Wish, lock, send_within};
+use super::{Answer, Session, State, Volume, VolumeError, Volumes, Wish, bundled, lock, send_within};
 use crate::node::manifest::{Held, Manifest};
 use crate::node::mounter::MounterError;
 use crate::node::payload::{Placement, Source};
@@ -22,14 +22,14 @@ const INODES_MAX: u64 = 4096;
 const INODES_MIN: u64 = 128;
 
 /// The caps of a volume for a set of files.
-struct Caps {
-    footprint: u64,
+pub(super) struct Caps {
+    pub(super) footprint: u64,
     bytes: u64,
     inodes: u64,
 }
 
 impl Caps {
-    fn of(files: &Files<'_>) -> Result<Caps, VolumeError> {
+    pub(super) fn of(files: &Files<'_>) -> Result<Caps, VolumeError> {
         let (footprint, inodes) = (files.footprint_bytes(), files.inodes());
         if 2 * footprint > VOLUME_BYTES_MAX || 2 * inodes > INODES_MAX {
             return Err(VolumeError::TooLarge { bytes: footprint });
@@ -74,32 +74,24 @@ impl Volumes {
         self.check_room(0, caps.footprint)?;
 
         let target = &publication.target;
-        let group = publication.layout.group;
         let manifest = Manifest {
             target: target.clone(),
             pod: Some(publication.pod.clone()),
             attributes: publication.attributes.clone(),
-            group,
+            group: publication.layout.group,
             held: Some(held(placement)),
             file_names: placement.payload.file_names(),
             bytes: caps.footprint,
         };
-        let filled = || {
-            if matches!(placement.source, Source::Copy) {
-                let now = self.clock.now().as_second();
-                self.manifests.note_served(&manifest, now).map_err(VolumeError::Manifest)?;
-            }
-            // 2. The mount.
-            let folder = self.mounter.mount(target, group, caps.bytes, caps.inodes)?;
-            // 3. The files. Nobody is on his way into any before them.
-            projection::replace(folder.as_fd(), &files, publication.layout, self.clock.now())?;
-            // 4. The manifest.
-            self.manifests.store(&manifest).map_err(VolumeError::Manifest)
+        let noted = || match placement.source {
+            Source::Copy => self.manifests.note_served(&manifest, self.clock.now().as_second()),
+            Source::Server { .. } => Ok(()),
         };
-        if let Err(error) = filled() {
-            if let Err(left) = self.mounter.unmount(target) {
-                tracing::error!(mount = %target, error = %left, "a mount that failed could not be undone");
-            }
+        // 2 to 4.
+        let filled = noted()
+            .map_err(VolumeError::Manifest)
+            .and_then(|()| self.fill(&manifest, &files, &caps, publication.layout));
+        if let Err(error) = filled {
             self.recorded(&target.mount_id());
             return Err(error);
         }
@@ -127,11 +119,35 @@ impl Volumes {
         Ok(())
     }
 
-    /// Makes the files of a complete volume what the server wants them to be. The former ones may linger, to be swept.
+    /// The mount, the files and the manifest of a volume; what fails leaves nothing mounted.
+    pub(super) fn fill(
+        &self,
+        manifest: &Manifest,
+        files: &Files<'_>,
+        caps: &Caps,
+        layout: Layout,
+    ) -> Result<(), VolumeError> {
+        let target = &manifest.target;
+        let filled = || {
+            // 2. The mount.
+            let folder = self.mounter.mount(target, layout.group, caps.bytes, caps.inodes)?;
+            // 3. The files. Nobody is on his way into any before them.
+            projection::replace(folder.as_fd(), files, layout, self.clock.now())?;
+            // 4. The manifest.
+            self.manifests.store(manifest).map_err(VolumeError::Manifest)
+        };
+        filled().inspect_err(|_| {
+            if let Err(left) = self.mounter.unmount(target) {
+                tracing::error!(mount = %target, error = %left, "a mount that failed could not be undone");
+            }
+        })
+    }
+
+    /// Makes the files of a complete volume what they are wanted to be. The former ones may linger, to be swept.
     pub(super) fn fulfil(&self, volume: &Volume, wish: &Wish) -> Result<Former, VolumeError> {
         let session = self.session();
         let _work = lock(&volume.work);
-        if session.id != wish.session() {
+        if wish.session().is_some_and(|id| id != session.id) {
             return Err(VolumeError::Stale);
         }
         let mut manifest = match &*volume.state() {
@@ -141,6 +157,7 @@ impl Volumes {
         let files = match wish {
             Wish::Place(placement) => placement.payload.files()?,
             Wish::Withdraw { .. } => Files::default(),
+            Wish::Bundle(bundle) => bundle.files()?,
         };
         let caps = Caps::of(&files)?;
         self.check_room(manifest.bytes, caps.footprint)?;
@@ -159,6 +176,7 @@ impl Volumes {
         manifest.held = match wish {
             Wish::Place(placement) => Some(held(placement)),
             Wish::Withdraw { .. } => None,
+            Wish::Bundle(bundle) => Some(bundled::held(bundle)),
         };
         if let Err(error) = self.manifests.store(&manifest) {
             // The files are right. With the former manifest a restarted agent is sent them once more.
@@ -255,7 +273,7 @@ impl Volumes {
         }
     }
 
-    fn check_room(&self, former: u64, next: u64) -> Result<(), VolumeError> {
+    pub(super) fn check_room(&self, former: u64, next: u64) -> Result<(), VolumeError> {
         let used = self.used_bytes();
         let wanted = used.saturating_sub(former) + next;
         if wanted > self.node_bytes_max && next > former {
@@ -266,10 +284,12 @@ impl Volumes {
 }
 
 impl Wish {
-    pub(super) fn session(&self) -> u64 {
+    /// The session by which it came and with which it ends; a bundle comes from nobody.
+    pub(super) fn session(&self) -> Option<u64> {
         match self {
-            Wish::Place(placement) => placement.session,
-            Wish::Withdraw { session } => *session,
+            Wish::Place(placement) => Some(placement.session),
+            Wish::Withdraw { session } => Some(*session),
+            Wish::Bundle(_) => None,
         }
     }
 }

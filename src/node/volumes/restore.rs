@@ -1,10 +1,12 @@
 //! What there is after a restart of the agent: manifests and the kernel's mounts, put together.
 //! Must not take away files that a pod may be reading.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{Volume, VolumeError, Volumes, lock};
+use crate::inject::attributes::{BUNDLE, CA};
+use crate::node::bundle;
 use crate::node::manifest::Manifest;
 use crate::node::mounter::MounterError;
 use crate::node::target::Target;
@@ -58,11 +60,13 @@ impl Volumes {
             }
         };
         tracing::warn!(mount = %target, "a mount without its manifest is taken over");
+        let is_bundle = bundle::is_in(folder.as_fd());
+        let attributes = is_bundle.then(|| (BUNDLE.to_owned(), CA.to_owned())).into_iter().collect();
         let bytes = used_bytes(&folder);
         Ok(Some(Manifest {
             target: target.clone(),
             pod: None,
-            attributes: BTreeMap::new(),
+            attributes,
             group,
             held: None,
             file_names,

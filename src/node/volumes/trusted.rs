@@ -71,13 +71,16 @@ impl Volumes {
         }
     }
 
-    /// How the server is told of a mount.
-    pub(super) fn told(&self, manifest: &Manifest) -> Mount {
+    /// How the server is told of a mount; of a bundle it is not.
+    pub(super) fn told(&self, manifest: &Manifest) -> Option<Mount> {
+        if manifest.is_of_bundle() {
+            return None;
+        }
         let mut mount = manifest.mount();
         if let (true, Some(holder), Some(held)) = (self.trust.is_on(), Holder::of(manifest), &manifest.held) {
             mount.copy_wanted = !self.trust.has(&holder, held);
         }
-        mount
+        Some(mount)
     }
 
     pub(super) fn served(&self) -> Vec<Served> {

@@ -13,7 +13,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use rustls::pki_types::pem::PemObject;
@@ -22,10 +22,11 @@ use serde_json::json;
 use tidelock::api::health;
 use tidelock::clock::SystemClock;
 use tidelock::controller::trust::{Trust, TrustSettings};
+use tidelock::inject::Endpoint;
 use tidelock::pki::{Certificates, Lifetimes};
 use tidelock::serve::{self, Door, Limits, Listener, Protocol};
 use tidelock::telemetry::Readiness;
-use tidelock::webhook::{self, MayProject, Question, Verdict};
+use tidelock::webhook::{self, MayProject, Question, Tell, Verdict, Webhook};
 use tidelock_e2e::{Cluster, wait_for};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -44,6 +45,24 @@ struct Anybody;
 impl MayProject for Anybody {
     async fn may_project(&self, _: &Question<'_>) -> Verdict {
         Verdict::Yes
+    }
+}
+
+impl Tell for Anybody {
+    fn tell(&self, _: ObjectReference, _: &'static str, _: String) {}
+}
+
+fn webhook() -> Webhook {
+    Webhook {
+        may_project: Arc::new(Anybody),
+        tell: Arc::new(Anybody),
+        endpoint: Endpoint {
+            url: format!("https://{NAME}:8444"),
+            region: "local-1".to_owned(),
+            account: "000000000000".to_owned(),
+            audience: "test/api".to_owned(),
+        },
+        clock: SystemClock::shared(),
     }
 }
 
@@ -128,10 +147,7 @@ async fn a_thousand_calls_to_each_port_see_no_tls_error_while_certificates_live_
 
     let ((webhook_listener, webhook_address), (api_listener, api_address)) =
         (listen().await?, listen().await?);
-    let webhook = serve::bounded(
-        warp::service(webhook::routes(Arc::new(Anybody), SystemClock::shared())),
-        webhook::BODY_LIMITS,
-    );
+    let webhook = serve::bounded(warp::service(webhook::routes(webhook())), webhook::BODY_LIMITS);
     let api =
         serve::bounded(warp::service(health::routes(readiness.clone(), String::new)), webhook::BODY_LIMITS);
     let servers = [

@@ -248,6 +248,57 @@ async fn an_annotated_pod_without_what_it_asks_for_is_refused_everywhere() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_asks_for_an_identity_has_it_or_one_of_its_own() -> Result<()> {
+    let stage = Stage::set(&["policies.yaml"]).await?;
+    let not_seen = "the annotation tidelock.dev/aws-sdk but not the volumes that come with it";
+    let trust = json!({"name": "trust", "csi": {
+        "driver": "csi.tidelock.dev", "readOnly": true, "volumeAttributes": {"bundle": "ca"},
+    }});
+    let token = |audience: &str| {
+        json!({"name": "identity", "projected": {"sources": [
+            {"downwardAPI": {"items": [{"path": "config", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+            {"serviceAccountToken": {"audience": audience, "path": "token"}},
+        ]}})
+    };
+    let asking = |ns: &str, value: &str, volumes: Value| {
+        let mut pod = pod(ns, None, &[]);
+        pod["metadata"]["annotations"] = json!({"tidelock.dev/aws-sdk": value});
+        pod["spec"]["volumes"] = volumes;
+        pod
+    };
+    let ours = token("tidelock.tidelock/api");
+    stage.until_refused(ADMIN, &asking("shop", "true", json!([]))).await?;
+    for value in ["true", "profile", "false"] {
+        for ns in ["shop", "kube-system", "tidelock"] {
+            refused(stage.creates(ADMIN, &asking(ns, value, json!([]))).await?, not_seen);
+            allowed(stage.creates(ADMIN, &asking(ns, value, json!([ours, trust]))).await?);
+        }
+    }
+    let no_bundle = json!({"name": "trust", "csi": {
+        "driver": "csi.tidelock.dev", "readOnly": true, "volumeAttributes": {"secret": "orders-db"},
+    }});
+    for lacking in [json!([ours]), json!([trust]), json!([token("another"), trust]), json!([ours, no_bundle])]
+    {
+        refused(stage.creates(ALICE, &asking("shop", "true", lacking)).await?, not_seen);
+    }
+    let status = |status: &str| {
+        let mut pod = asking("shop", "true", json!([]));
+        pod["metadata"]["annotations"]["tidelock.dev/aws-sdk-status"] = json!(status);
+        pod
+    };
+    allowed(stage.creates(ALICE, &status("AwsIdentityPresent")).await?);
+    refused(stage.creates(ALICE, &status("Injected")).await?, not_seen);
+    // Each annotation is looked at, also where the other is satisfied.
+    let mut both = status("AwsIdentityPresent");
+    both["metadata"]["annotations"]["tidelock.dev/inject"] = json!("orders-db");
+    refused(stage.creates(ALICE, &both).await?, "the annotation tidelock.dev/inject but not the volumes");
+    let mut half = pod("shop", Some("orders-db"), &["orders-db"]);
+    half["metadata"]["annotations"]["tidelock.dev/aws-sdk"] = json!("true");
+    refused(stage.creates(ALICE, &half).await?, not_seen);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rotation_labels_are_the_job_controller_s_and_the_server_s_alone() -> Result<()> {
     let stage = Stage::set(&["policies.yaml"]).await?;
     let plain = pod("shop", None, &[]);
@@ -424,6 +475,9 @@ async fn while_the_server_is_away_only_annotated_pods_are_refused_and_the_refusa
     stage.until_refused(ALICE, &annotated).await?;
     let why = "annotated-pods-need-tidelock-server-running.tidelock.dev";
     refused(stage.creates(ALICE, &annotated).await?, why);
+    let mut asks_for_an_identity = pod("shop", None, &[]);
+    asks_for_an_identity["metadata"]["annotations"] = json!({"tidelock.dev/aws-sdk": "true"});
+    refused(stage.creates(ALICE, &asks_for_an_identity).await?, why);
     allowed(stage.creates(ALICE, &pod("shop", None, &[])).await?);
     // The server's own pods and the cluster's own must be able to start without it.
     for ns in ["tidelock", "kube-system"] {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::attributes::{self, Attributes, SecretRef, Wrong, shown};
+use super::sdk::{AWS_SDK, AWS_SDK_CONFIG, AWS_SDK_STATUS, SdkMode};
 
 pub const ANNOTATION_PREFIX: &str = "tidelock.dev/";
 /// `tidelock.dev/inject: orders-db,billing-key`
@@ -36,10 +37,18 @@ pub enum Refusal {
         "container `{container}` has something mounted at `{mounted}`, where `{path}` of secret `{secret}` would be; set another path with the annotation `{hint}`"
     )]
     PathTaken { container: String, mounted: String, path: String, secret: String, hint: String },
-    #[error("secrets can be injected into Linux pods only, and this pod's spec.os.name is `{0}`")]
+    #[error(
+        "container `{container}` has something mounted at `{mounted}`, where `{path}` for programs with an AWS SDK would be; mount it elsewhere, or remove the annotation `{AWS_SDK}`"
+    )]
+    SdkPathTaken { container: String, mounted: String, path: String },
+    #[error(
+        "secret `{secret}` would be at `{path}`, which the files for programs with an AWS SDK need; set another path with the annotation `{hint}`"
+    )]
+    SecretInSdkPath { secret: String, path: String, hint: String },
+    #[error("Tidelock serves Linux pods only, and this pod's spec.os.name is `{0}`")]
     NotLinux(String),
     #[error(
-        "a static pod is started by its node before anybody is asked, so nothing can be injected; remove the annotation `{INJECT}`"
+        "a static pod is started by its node before anybody is asked, so nothing can be injected; remove the annotations of {ANNOTATION_PREFIX}"
     )]
     StaticPod,
     #[error("the pod has no list spec.containers")]
@@ -63,6 +72,7 @@ pub(super) struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) secrets: Vec<Wanted>,
+    pub(super) sdk: Option<SdkMode>,
     /// `None`: all.
     pub(super) containers: Option<Vec<String>>,
 }
@@ -72,17 +82,20 @@ pub(super) fn parse(
     annotations: &BTreeMap<String, String>,
     namespace: &str,
 ) -> Result<Option<Asked>, Refusal> {
-    let Some(list) = annotations.get(INJECT) else {
+    let list = annotations.get(INJECT);
+    let sdk = annotations.get(AWS_SDK).map(|value| SdkMode::parse(value));
+    let sdk = sdk.transpose().map_err(|wrong| Refusal::annotation(AWS_SDK, wrong))?;
+    if list.is_none() && sdk.is_none() {
         return Ok(None);
-    };
-    let mut secrets = parse_list(list, namespace)?;
+    }
+    let mut secrets = list.map_or(Ok(Vec::new()), |list| parse_list(list, namespace))?;
     let mut containers = None;
     for (annotation, value) in annotations {
         let Some(rest) = annotation.strip_prefix(ANNOTATION_PREFIX) else {
             continue;
         };
         match rest.split_once('.') {
-            None if annotation == INJECT => {}
+            None if [INJECT, AWS_SDK, AWS_SDK_STATUS, AWS_SDK_CONFIG].contains(&annotation.as_str()) => {}
             None if annotation == CONTAINERS => containers = Some(parse_containers(value)?),
             Some((word, target)) if REFINEMENTS.contains(&word) => {
                 let wanted = find(&mut secrets, target, namespace)
@@ -94,7 +107,7 @@ pub(super) fn parse(
                 return Err(Refusal::annotation(
                     annotation,
                     format!(
-                        "is not known; there are {INJECT}, {CONTAINERS}, and {ANNOTATION_PREFIX}<{}>.<secret>",
+                        "is not known; there are {INJECT}, {AWS_SDK}, {CONTAINERS}, and {ANNOTATION_PREFIX}<{}>.<secret>",
                         REFINEMENTS.join("|")
                     ),
                 ));
@@ -102,7 +115,7 @@ pub(super) fn parse(
         }
     }
     check_paths(&secrets)?;
-    Ok(Some(Asked { secrets, containers }))
+    Ok(Some(Asked { secrets, sdk, containers }))
 }
 
 /// How the annotation is called that sets the path of a secret.
@@ -157,6 +170,9 @@ fn find<'a>(secrets: &'a mut [Wanted], target: &str, namespace: &str) -> Result<
     match meant[..] {
         [index] => Ok(&mut secrets[index]),
         [] => {
+            if secrets.is_empty() {
+                return Err(format!("goes with the annotation `{INJECT}`, which this pod does not have"));
+            }
             let names: Vec<String> =
                 secrets.iter().map(|wanted| wanted.attributes.secret.to_string()).collect();
             Err(format!("`{INJECT}` does not ask for `{}`; it asks for {}", shown(target), names.join(", ")))
@@ -205,7 +221,7 @@ fn parse_containers(value: &str) -> Result<Vec<String>, Refusal> {
     if names.iter().any(String::is_empty) {
         return Err(Refusal::annotation(
             CONTAINERS,
-            "names of containers are expected, separated by commas; without the annotation all containers get the secrets",
+            "names of containers are expected, separated by commas; without the annotation all containers are served",
         ));
     }
     Ok(names)

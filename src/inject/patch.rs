@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::annotations::{self, CONTAINERS, Refusal, Wanted, is_at_or_below, path_annotation};
-use super::attributes::{Attributes, DRIVER, shown};
+use super::attributes::{Attributes, DRIVER, SecretRef, shown};
+use super::sdk::{
+    self, AWS_SDK_CONFIG, AWS_SDK_STATUS, Endpoint, IDENTITY_PRESENT, INJECTED, SdkMode, SdkVolume,
+};
 
 /// A volume's name is a DNS label; this leaves room for the prefix and a number.
 const SLUG_BYTES_MAX: usize = 48;
@@ -18,11 +21,31 @@ pub struct Injection {
     pub operations: Vec<Value>,
     /// What the pod asks for, for asking whether it may have it.
     pub asked: Vec<Attributes>,
+    /// The AWS identity of its own because of which a pod that asks for one does not get ours, in words.
+    pub kept: Option<String>,
+}
+
+impl Injection {
+    /// Nothing is asked for, or nothing is left to do and to say.
+    pub fn is_empty(&self) -> bool {
+        *self == Injection::default()
+    }
+}
+
+/// A volume that the pod is to have.
+struct Place {
+    /// What its name is made from.
+    slug: String,
+    kind: &'static str,
+    source: Value,
+    path: String,
+    /// `None` for a volume of an AWS SDK.
+    secret: Option<SecretRef>,
 }
 
 /// Decides what to add to `pod`, which is created in `namespace`. Applied twice it adds nothing more; invoked again
 /// after another webhook has added containers, it serves those.
-pub fn inject(pod: &Value, namespace: &str) -> Result<Injection, Refusal> {
+pub fn inject(pod: &Value, namespace: &str, endpoint: &Endpoint) -> Result<Injection, Refusal> {
     let annotations = strings(&pod["metadata"]["annotations"]);
     let Some(asked) = annotations::parse(&annotations, namespace)? else {
         return Ok(Injection::default());
@@ -32,17 +55,66 @@ pub fn inject(pod: &Value, namespace: &str) -> Result<Injection, Refusal> {
     if let Some(names) = &asked.containers {
         check_names(names, &containers)?;
     }
+    let role = sdk::role(pod, namespace, endpoint);
+    let mut environment = sdk::environment(endpoint, &role).to_vec();
+    let own = || {
+        let variables = containers.iter().map(|container| (container.name, container.environment));
+        sdk::own_identity(pod, variables, &environment)
+    };
+    let kept = asked.sdk.filter(|mode| *mode == SdkMode::Environment).and_then(|_| own());
+    let mode = asked.sdk.filter(|_| kept.is_none());
+    if mode != Some(SdkMode::Environment) {
+        environment.clear();
+    }
+    let places = places(&asked.secrets, mode, endpoint)?;
     let mut operations = Vec::new();
-    let volumes = place_volumes(pod, &asked.secrets, &mut operations);
+    let volumes = place_volumes(pod, &places, &mut operations);
     for container in &containers {
         let is_served =
             asked.containers.as_ref().is_none_or(|names| names.iter().any(|name| name == container.name));
         if is_served {
-            place_mounts(container, &asked.secrets, &volumes, &mut operations)?;
+            place_mounts(container, &places, &volumes, &mut operations)?;
+            add_variables(container, &environment, &mut operations);
         }
     }
+    if asked.sdk.is_some() {
+        let status = if kept.is_some() { IDENTITY_PRESENT } else { INJECTED };
+        annotate(&annotations, AWS_SDK_STATUS, status, &mut operations);
+    }
+    if mode == Some(SdkMode::Profile) {
+        annotate(&annotations, AWS_SDK_CONFIG, &sdk::config(endpoint, &role), &mut operations);
+    }
     let asked = asked.secrets.into_iter().map(|wanted| wanted.attributes).collect();
-    Ok(Injection { operations, asked })
+    Ok(Injection { operations, asked, kept })
+}
+
+/// All volumes, those of secrets first.
+fn places(secrets: &[Wanted], mode: Option<SdkMode>, endpoint: &Endpoint) -> Result<Vec<Place>, Refusal> {
+    let mut places = Vec::new();
+    for Wanted { attributes, path } in secrets {
+        let secret = &attributes.secret;
+        if mode.is_some() && sdk::is_in_the_way(path) {
+            let (secret, hint) = (secret.to_string(), path_annotation(secret));
+            return Err(Refusal::SecretInSdkPath { secret, path: path.clone(), hint });
+        }
+        let volume_attributes = attributes.render();
+        places.push(Place {
+            slug: secret.name().to_owned(),
+            kind: "csi",
+            source: json!({"driver": DRIVER, "readOnly": true, "volumeAttributes": volume_attributes}),
+            path: path.clone(),
+            secret: Some(secret.clone()),
+        });
+    }
+    let of_sdk = mode.map(|mode| sdk::volumes(mode, endpoint));
+    places.extend(of_sdk.into_iter().flatten().map(|SdkVolume { name, kind, source, path }| Place {
+        slug: name.to_owned(),
+        kind,
+        source,
+        path,
+        secret: None,
+    }));
+    Ok(places)
 }
 
 fn check_kind(pod: &Value, annotations: &BTreeMap<String, String>) -> Result<(), Refusal> {
@@ -61,6 +133,8 @@ struct Container<'a> {
     pointer: String,
     mounts: &'a [Value],
     has_mounts: bool,
+    environment: &'a [Value],
+    has_environment: bool,
 }
 
 fn containers(pod: &Value) -> Result<Vec<Container<'_>>, Refusal> {
@@ -74,6 +148,8 @@ fn containers(pod: &Value) -> Result<Vec<Container<'_>>, Refusal> {
             pointer: format!("/spec/{list}/{index}"),
             mounts: array(&container["volumeMounts"]),
             has_mounts: container["volumeMounts"].is_array(),
+            environment: array(&container["env"]),
+            has_environment: container["env"].is_array(),
         })
     };
     Ok(of_list("initContainers").chain(of_list("containers")).collect())
@@ -93,27 +169,22 @@ fn check_names(names: &[String], containers: &[Container<'_>]) -> Result<(), Ref
     }
 }
 
-/// One volume per secret, named; a volume of ours with the same attributes is taken as it stands.
-fn place_volumes(pod: &Value, secrets: &[Wanted], operations: &mut Vec<Value>) -> Vec<String> {
+/// The volumes' names; a volume with the same source is taken as it stands.
+fn place_volumes(pod: &Value, places: &[Place], operations: &mut Vec<Value>) -> Vec<String> {
     let existing = array(&pod["spec"]["volumes"]);
     let mut taken: BTreeSet<String> =
         existing.iter().filter_map(|volume| volume["name"].as_str()).map(str::to_owned).collect();
     let mut is_list_there = pod["spec"]["volumes"].is_array();
     let mut names = Vec::new();
-    for wanted in secrets {
-        let source = json!({
-            "driver": DRIVER,
-            "readOnly": true,
-            "volumeAttributes": wanted.attributes.render(),
-        });
-        let same = existing.iter().find(|volume| volume["csi"] == source);
+    for Place { slug, kind, source, .. } in places {
+        let same = existing.iter().find(|volume| volume[*kind] == *source);
         if let Some(name) = same.and_then(|volume| volume["name"].as_str()) {
             names.push(name.to_owned());
             continue;
         }
-        let name = free_name(wanted.attributes.secret.name(), &taken);
+        let name = free_name(slug, &taken);
         taken.insert(name.clone());
-        add(operations, "/spec/volumes", &mut is_list_there, json!({"name": name, "csi": source}));
+        add(operations, "/spec/volumes", &mut is_list_there, json!({"name": name, *kind: source}));
         names.push(name);
     }
     names
@@ -121,29 +192,57 @@ fn place_volumes(pod: &Value, secrets: &[Wanted], operations: &mut Vec<Value>) -
 
 fn place_mounts(
     container: &Container<'_>,
-    secrets: &[Wanted],
+    places: &[Place],
     volumes: &[String],
     operations: &mut Vec<Value>,
 ) -> Result<(), Refusal> {
     let list = format!("{}/volumeMounts", container.pointer);
     let mut is_list_there = container.has_mounts;
-    for (wanted, volume) in secrets.iter().zip(volumes) {
-        let mount = json!({"name": volume, "mountPath": wanted.path, "readOnly": true});
+    for (place, volume) in places.iter().zip(volumes) {
+        let mount = json!({"name": volume, "mountPath": place.path, "readOnly": true});
         if container.mounts.iter().any(|existing| is_same_mount(existing, &mount)) {
             continue;
         }
-        if let Some(mounted) = obstacle(container.mounts, &wanted.path) {
-            return Err(Refusal::PathTaken {
-                container: shown(container.name),
-                mounted: shown(mounted),
-                path: wanted.path.clone(),
-                secret: wanted.attributes.secret.to_string(),
-                hint: path_annotation(&wanted.attributes.secret),
-            });
+        if let Some(mounted) = obstacle(container.mounts, &place.path) {
+            return Err(path_taken(container, mounted, place));
         }
         add(operations, &list, &mut is_list_there, mount);
     }
     Ok(())
+}
+
+fn path_taken(container: &Container<'_>, mounted: &str, place: &Place) -> Refusal {
+    let (container, mounted, path) = (shown(container.name), shown(mounted), place.path.clone());
+    match &place.secret {
+        None => Refusal::SdkPathTaken { container, mounted, path },
+        Some(secret) => {
+            let (secret, hint) = (secret.to_string(), path_annotation(secret));
+            Refusal::PathTaken { container, mounted, path, secret, hint }
+        }
+    }
+}
+
+/// A variable that is there has our value, or the pod would keep its own.
+fn add_variables(
+    container: &Container<'_>,
+    environment: &[(&'static str, String)],
+    operations: &mut Vec<Value>,
+) {
+    let list = format!("{}/env", container.pointer);
+    let mut is_list_there = container.has_environment;
+    for (name, value) in environment {
+        if !container.environment.iter().any(|variable| variable["name"] == *name) {
+            add(operations, &list, &mut is_list_there, json!({"name": name, "value": value}));
+        }
+    }
+}
+
+/// The pod has annotations, or it would not be here.
+fn annotate(annotations: &BTreeMap<String, String>, name: &str, value: &str, operations: &mut Vec<Value>) {
+    if annotations.get(name).map(String::as_str) != Some(value) {
+        let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));
+        operations.push(json!({"op": "add", "path": path, "value": value}));
+    }
 }
 
 /// Whether `existing` is the mount that we would write, apart from fields that the API server fills in.
@@ -178,9 +277,9 @@ fn add(operations: &mut Vec<Value>, list: &str, is_list_there: &mut bool, item: 
     }
 }
 
-fn free_name(secret: &str, taken: &BTreeSet<String>) -> String {
-    // The name's characters are ASCII: `SecretRef` sees to it.
-    let slug: String = secret.replace('.', "-").chars().take(SLUG_BYTES_MAX).collect();
+fn free_name(slug: &str, taken: &BTreeSet<String>) -> String {
+    // Its characters are ASCII: `SecretRef` sees to it.
+    let slug: String = slug.replace('.', "-").chars().take(SLUG_BYTES_MAX).collect();
     let base = format!("tidelock-{}", slug.trim_end_matches('-'));
     let mut name = base.clone();
     let mut number = 1;

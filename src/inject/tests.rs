@@ -1,11 +1,22 @@
 //! Tables of pods and annotations, and properties of the grammar. Must not need a cluster.
 
+mod sdk;
+
 use json_patch::Patch;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::attributes::{DRIVER, KEYS, MODE, OWNER_UID, SECRET};
 use super::*;
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        url: "https://tidelock-server.tidelock.svc:8444".into(),
+        region: "local-1".into(),
+        account: "123456789012".into(),
+        audience: "tidelock.tidelock/api".into(),
+    }
+}
 
 /// A pod with one init container and one container, and the given annotations.
 fn pod(annotations: &[(&str, &str)]) -> Value {
@@ -22,7 +33,7 @@ fn pod(annotations: &[(&str, &str)]) -> Value {
 }
 
 fn patched(pod: &Value) -> Value {
-    let injection = inject(pod, "shop").unwrap();
+    let injection = inject(pod, "shop", &endpoint()).unwrap();
     let patch: Patch = serde_json::from_value(Value::Array(injection.operations)).unwrap();
     let mut pod = pod.clone();
     json_patch::patch(&mut pod, &patch).unwrap();
@@ -31,7 +42,7 @@ fn patched(pod: &Value) -> Value {
 
 #[track_caller]
 fn refused(pod: &Value, expected: &str) {
-    let message = inject(pod, "shop").expect_err("the pod is refused").to_string();
+    let message = inject(pod, "shop", &endpoint()).expect_err("the pod is refused").to_string();
     assert!(message.contains(expected), "`{message}` does not say `{expected}`");
 }
 
@@ -46,9 +57,9 @@ fn mount(name: &str, path: &str) -> Value {
 #[test]
 fn a_pod_without_the_annotation_is_left_alone() {
     let plain = pod(&[("tidelock.dev/containers", "nonsense"), ("example.com/inject", "x")]);
-    assert_eq!(inject(&plain, "shop").unwrap(), Injection::default());
+    assert_eq!(inject(&plain, "shop", &endpoint()).unwrap(), Injection::default());
     let bare = json!({"spec": {"containers": []}});
-    assert_eq!(inject(&bare, "shop").unwrap(), Injection::default());
+    assert_eq!(inject(&bare, "shop", &endpoint()).unwrap(), Injection::default());
 }
 
 #[test]
@@ -133,7 +144,7 @@ fn what_a_pod_has_already_stays_and_is_added_to() {
 #[test]
 fn a_second_invocation_adds_nothing_and_a_container_added_since_is_served() {
     let mut once = patched(&pod(&[(INJECT, "orders-db,platform/ca"), ("tidelock.dev/mode.ca", "0400")]));
-    assert!(inject(&once, "shop").unwrap().operations.is_empty());
+    assert!(inject(&once, "shop", &endpoint()).unwrap().operations.is_empty());
     // The API server fills in fields of mounts.
     once["spec"]["containers"][0]["volumeMounts"][0]["recursiveReadOnly"] = json!("Disabled");
     let sidecar = json!({"name": "proxy", "image": "p", "volumeMounts": []});
@@ -146,7 +157,8 @@ fn a_second_invocation_adds_nothing_and_a_container_added_since_is_served() {
 
 #[test]
 fn what_is_asked_for_is_told_to_the_caller() {
-    let asked = inject(&pod(&[(INJECT, "a,b/c"), ("tidelock.dev/keys.c", "k")]), "shop").unwrap().asked;
+    let asked =
+        inject(&pod(&[(INJECT, "a,b/c"), ("tidelock.dev/keys.c", "k")]), "shop", &endpoint()).unwrap().asked;
     let names: Vec<String> = asked.iter().map(|attributes| attributes.secret.to_string()).collect();
     assert_eq!(names, ["a", "b/c"]);
     assert_eq!(asked[1].secret.namespace_or("shop"), "b");
@@ -309,11 +321,11 @@ proptest! {
     ) {
         let refined = format!("tidelock.dev/{word}{target}");
         let asked = pod(&[(INJECT, &list), (&refined, &value)]);
-        match inject(&asked, "shop") {
+        match inject(&asked, "shop", &endpoint()) {
             Err(refusal) => prop_assert!(!refusal.to_string().contains(char::is_control)),
             Ok(_) => {
                 let once = patched(&asked);
-                prop_assert!(inject(&once, "shop").unwrap().operations.is_empty());
+                prop_assert!(inject(&once, "shop", &endpoint()).unwrap().operations.is_empty());
                 for volume in once["spec"]["volumes"].as_array().into_iter().flatten() {
                     let attributes = volume["csi"]["volumeAttributes"].as_object().unwrap();
                     let pairs = attributes.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap()));

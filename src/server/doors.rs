@@ -18,12 +18,13 @@ use crate::api::{Authenticate, health};
 use crate::cluster::{PodReader, Presences, TokenReviewer};
 use crate::config::ServerArgs;
 use crate::controller::trust::{Trust, TrustSettings};
+use crate::inject::Endpoint;
 use crate::keeper::Keeper;
 use crate::pki::{Certificates, Lifetimes};
 use crate::seal::SystemRandom;
 use crate::serve::{BodyLimits, Door, Limits, Listener, Protocol, bounded, run, tls};
 use crate::telemetry::{Metrics, Readiness};
-use crate::webhook;
+use crate::webhook::{self, Webhook};
 
 /// Where everybody finds what to trust; the same name in each namespace that it is published to.
 const TRUST_CONFIG_MAP: &str = "tidelock-ca";
@@ -61,7 +62,7 @@ pub(super) async fn open(
     tasks: &mut Tasks,
     keeper: &Arc<Keeper>,
 ) -> anyhow::Result<watch::Receiver<Arc<str>>> {
-    let Ground { args, client, clock, readiness, .. } = ground;
+    let Ground { args, client, clock, events, readiness, .. } = ground;
     let certificates = Certificates::new();
     let component = readiness.component("trust");
     let trust =
@@ -69,9 +70,14 @@ pub(super) async fn open(
     let bundle = trust.bundle();
     tasks.spawn("trust", trust.run(tasks.stop()));
 
-    let asking = Arc::new(Asking { keeper: Arc::clone(keeper) });
+    let webhook = Webhook {
+        may_project: Arc::new(Asking { keeper: Arc::clone(keeper) }),
+        tell: Arc::new(events.clone()),
+        endpoint: endpoint(args),
+        clock: Arc::clone(clock),
+    };
     let door = http("webhook", args.webhook_listen, &certificates).await?;
-    let routes = warp::service(webhook::routes(asking, Arc::clone(clock)));
+    let routes = warp::service(webhook::routes(webhook));
     tasks.spawn("webhook", run(door, bounded(routes, webhook::BODY_LIMITS), tasks.stop()));
 
     let tokens: Arc<dyn Authenticate> = Arc::new(TokenReviewer::new(client.clone()));
@@ -103,6 +109,16 @@ pub(super) async fn open(
         streams.drained().await;
     });
     Ok(bundle)
+}
+
+/// What pods with an AWS SDK are given.
+fn endpoint(args: &ServerArgs) -> Endpoint {
+    Endpoint {
+        url: args.api_url(),
+        region: args.region.clone(),
+        account: args.account.clone(),
+        audience: format!("{}/api", args.installation),
+    }
 }
 
 async fn http(

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
+use k8s_openapi::api::core::v1::ObjectReference;
 use warp::filters::BoxedFilter;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use crate::clock::Clock;
-use crate::inject::{self, Attributes};
+use crate::cluster::{EventKind, EventSender};
+use crate::inject::{self, Attributes, Endpoint, IDENTITY_PRESENT};
 use crate::serve::BodyLimits;
 use review::{Answer, Malformed, Request};
 
@@ -56,12 +58,33 @@ pub enum Verdict {
     Unknown,
 }
 
+/// Where the author of a pod looks that is not there yet: the events of what makes it.
+pub trait Tell: Send + Sync + 'static {
+    fn tell(&self, about: ObjectReference, reason: &'static str, note: String);
+}
+
+impl Tell for EventSender {
+    fn tell(&self, about: ObjectReference, reason: &'static str, note: String) {
+        self.send(about, EventKind::Warning, reason, "Inject", note);
+    }
+}
+
+/// What reviews are answered from.
+pub struct Webhook {
+    pub may_project: Arc<dyn MayProject>,
+    pub tell: Arc<dyn Tell>,
+    /// What pods with an AWS SDK are given.
+    pub endpoint: Endpoint,
+    pub clock: Arc<dyn Clock>,
+}
+
 /// The webhook as a warp filter, for [`crate::serve::bounded`] with [`BODY_LIMITS`].
-pub fn routes(may_project: Arc<dyn MayProject>, clock: Arc<dyn Clock>) -> BoxedFilter<(Response,)> {
+pub fn routes(webhook: Webhook) -> BoxedFilter<(Response,)> {
+    let webhook = Arc::new(webhook);
     let review = warp::path(PATH).and(warp::path::end()).and(warp::post()).and(warp::body::bytes()).and_then(
         move |body: Bytes| {
-            let (may_project, clock) = (Arc::clone(&may_project), Arc::clone(&clock));
-            async move { Ok::<_, Rejection>(answer(&body, &*may_project, &*clock).await) }
+            let webhook = Arc::clone(&webhook);
+            async move { Ok::<_, Rejection>(answer(&body, &webhook).await) }
         },
     );
     // Warp's own rejections would show its internals.
@@ -72,7 +95,8 @@ pub fn routes(may_project: Arc<dyn MayProject>, clock: Arc<dyn Clock>) -> BoxedF
     review.or(elsewhere).unify().boxed()
 }
 
-async fn answer(body: &[u8], may_project: &dyn MayProject, clock: &dyn Clock) -> Response {
+async fn answer(body: &[u8], webhook: &Webhook) -> Response {
+    let clock = &*webhook.clock;
     let mut measured = Measured { clock, begun: clock.monotonic(), outcome: "cut_off" };
     let request = match Request::parse(body) {
         Ok(request) => request,
@@ -82,7 +106,7 @@ async fn answer(body: &[u8], may_project: &dyn MayProject, clock: &dyn Clock) ->
         }
     };
     let span = tracing::debug_span!("review", namespace = request.namespace());
-    let (answer, outcome) = tracing::Instrument::instrument(decide(&request, may_project), span).await;
+    let (answer, outcome) = tracing::Instrument::instrument(decide(&request, webhook), span).await;
     measured.outcome = outcome;
     warp::reply::json(&answer.into_review(request.uid())).into_response()
 }
@@ -93,23 +117,35 @@ fn bad_request(malformed: Malformed) -> Response {
 }
 
 /// The answer and the word for it in metrics.
-async fn decide(request: &Request, may_project: &dyn MayProject) -> (Answer, &'static str) {
+async fn decide(request: &Request, webhook: &Webhook) -> (Answer, &'static str) {
     if !request.is_creation_of_pod() {
         return (Answer::allow(), "untouched");
     }
-    match inject::inject(request.object(), request.namespace()) {
+    match inject::inject(request.object(), request.namespace(), &webhook.endpoint) {
         Err(refusal) => {
             tracing::debug!("pod refused");
             (Answer::refuse(refusal.to_string()), "refused")
         }
-        Ok(injection) if injection.asked.is_empty() => (Answer::allow(), "untouched"),
+        Ok(injection) if injection.is_empty() => (Answer::allow(), "untouched"),
         Ok(injection) => {
-            let warnings = warnings(request, &injection.asked, may_project).await;
+            let mut warnings = warnings(request, &injection.asked, &*webhook.may_project).await;
+            if let Some(own) = &injection.kept {
+                let note = format!(
+                    "{IDENTITY_PRESENT}: the pod has {own}, so annotation {} injects nothing; {REMEDY}",
+                    inject::AWS_SDK
+                );
+                if !request.is_dry_run() {
+                    webhook.tell.tell(request.maker(), IDENTITY_PRESENT, note.clone());
+                }
+                warnings.push(note);
+            }
             tracing::debug!(secrets = injection.asked.len(), warnings = warnings.len(), "pod injected");
             (Answer::patch(&injection.operations, warnings), "injected")
         }
     }
 }
+
+const REMEDY: &str = "take that away, or write `profile` for a separate profile";
 
 /// One sentence for each secret that the pod will wait for in vain.
 async fn warnings(request: &Request, asked: &[Attributes], may_project: &dyn MayProject) -> Vec<String> {

@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,6 +46,8 @@ pub(super) struct Request {
     object: Value,
     #[serde(default, rename = "subResource")]
     subresource: String,
+    #[serde(default, rename = "dryRun")]
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +95,38 @@ impl Request {
 
     pub(super) fn object(&self) -> &Value {
         &self.object
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run == Some(true)
+    }
+
+    /// What makes the pod, as the pod says: its controller, or else the pod itself, which may not have its name yet.
+    pub(super) fn maker(&self) -> ObjectReference {
+        let metadata = &self.object["metadata"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let namespace = Some(self.namespace.clone());
+        let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
+        let mut controllers = owners.filter(|owner| owner["controller"] == true);
+        if let Some(owner) = controllers.next() {
+            return ObjectReference {
+                api_version: text(&owner["apiVersion"]),
+                kind: text(&owner["kind"]),
+                name: text(&owner["name"]),
+                uid: text(&owner["uid"]),
+                namespace,
+                ..ObjectReference::default()
+            };
+        }
+        let named = metadata["name"].as_str().filter(|name| !name.is_empty());
+        let name = named.or(metadata["generateName"].as_str()).unwrap_or_default();
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(name.trim_end_matches(['-', '.']).to_owned()),
+            namespace,
+            ..ObjectReference::default()
+        }
     }
 
     pub(super) fn service_account(&self) -> &str {

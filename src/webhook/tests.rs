@@ -29,6 +29,26 @@ impl MayProject for ByName {
     }
 }
 
+/// Keeps what pods' authors are told.
+#[derive(Default)]
+struct Kept(std::sync::Mutex<Vec<(ObjectReference, &'static str, String)>>);
+
+impl Tell for Kept {
+    fn tell(&self, about: ObjectReference, reason: &'static str, note: String) {
+        self.0.lock().unwrap().push((about, reason, note));
+    }
+}
+
+fn webhook(tell: Arc<dyn Tell>) -> Webhook {
+    let endpoint = Endpoint {
+        url: "https://tidelock-server.tidelock.svc:8444".into(),
+        region: "local-1".into(),
+        account: "000000000000".into(),
+        audience: "tidelock.test/api".into(),
+    };
+    Webhook { may_project: Arc::new(ByName), tell, endpoint, clock: SystemClock::shared() }
+}
+
 /// Serves the webhook, posts one body, and returns status and body of the answer.
 async fn post(path: &str, body: impl Into<Bytes>) -> (StatusCode, Bytes) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,7 +60,7 @@ async fn post(path: &str, body: impl Into<Bytes>) -> (StatusCode, Bytes) {
         protocol: Protocol::Http,
         limits: Limits::http(),
     };
-    let routes = warp::service(routes(Arc::new(ByName), SystemClock::shared()));
+    let routes = warp::service(routes(webhook(Arc::new(Kept::default()))));
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(serve::run(door, serve::bounded(routes, BODY_LIMITS), shutdown.clone()));
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
@@ -117,12 +137,49 @@ async fn a_service_account_without_the_right_is_warned_about_and_not_refused() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_costs_the_warning_and_not_the_pod() {
     let review = review("forbidden,slow").to_string();
-    let response = answer(review.as_bytes(), &ByName, &SystemClock).await;
+    let response = answer(review.as_bytes(), &webhook(Arc::new(Kept::default()))).await;
     assert_eq!(response.status(), StatusCode::OK);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(answer["response"]["allowed"], true);
     assert_eq!(answer["response"]["warnings"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_keeps_an_identity_of_his_own_is_warned_and_told_in_the_events_of_what_makes_the_pod() {
+    let mut review = review("orders-db");
+    let annotations = json!({"tidelock.dev/aws-sdk": "true"});
+    let env = json!([{"name": "AWS_PROFILE", "value": "prod"}]);
+    review["request"]["object"] = json!({
+        "metadata": {"generateName": "orders-7d4f-", "annotations": annotations, "ownerReferences": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u0"},
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7d4f", "uid": "u1", "controller": true},
+        ]},
+        "spec": {"serviceAccountName": "orders", "containers": [{"name": "app", "env": env}]},
+    });
+    let kept = Arc::new(Kept::default());
+    let reviewed = async |review: &Value| {
+        let response = answer(review.to_string().as_bytes(), &webhook(Arc::clone(&kept) as _)).await;
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(answer["response"]["allowed"], true);
+        let warning = answer["response"]["warnings"][0].as_str().unwrap().to_owned();
+        assert!(warning.len() <= 256, "the API server wants them short: {warning}");
+        warning
+    };
+    let warning = reviewed(&review).await;
+    assert!(warning.starts_with("AwsIdentityPresent: the pod has AWS_PROFILE in container app"), "{warning}");
+    review["request"]["object"]["metadata"]["ownerReferences"] = json!([]);
+    reviewed(&review).await;
+    review["request"]["dryRun"] = json!(true);
+    reviewed(&review).await;
+
+    let told = kept.0.lock().unwrap();
+    let [(owner, reason, note), (pod, ..)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((*reason, note), ("AwsIdentityPresent", &warning));
+    assert_eq!((owner.kind.as_deref(), owner.uid.as_deref()), (Some("ReplicaSet"), Some("u1")));
+    assert_eq!((owner.name.as_deref(), owner.namespace.as_deref()), (Some("orders-7d4f"), Some("shop")));
+    assert_eq!((pod.kind.as_deref(), pod.name.as_deref()), (Some("Pod"), Some("orders-7d4f")));
 }
 
 #[tokio::test]
@@ -226,7 +283,9 @@ proptest! {
         match Request::parse(review.to_string().as_bytes()) {
             Err(malformed) => prop_assert!(!malformed.to_string().contains("hunter2")),
             Ok(request) => {
-                let _ = (inject::inject(request.object(), request.namespace()), request.service_account());
+                let endpoint = webhook(Arc::new(Kept::default())).endpoint;
+                let _ = inject::inject(request.object(), request.namespace(), &endpoint);
+                let _ = (request.maker(), request.service_account());
             }
         }
     }
@@ -239,8 +298,9 @@ fn every_review_is_measured_by_its_outcome() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
-            answer(review("a").to_string().as_bytes(), &ByName, &SystemClock).await;
-            answer(b"nonsense", &ByName, &SystemClock).await;
+            let webhook = webhook(Arc::new(Kept::default()));
+            answer(review("a").to_string().as_bytes(), &webhook).await;
+            answer(b"nonsense", &webhook).await;
         });
     });
     let page = handle.render();

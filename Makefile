@@ -52,6 +52,10 @@ test-versions: needs ## Show install, mount and rotation on the oldest and the n
 bench: needs ## Measure Tidelock beside what a user would pick instead; prints one table (BENCH="-o json" for programs)
 	@$(E2E_RELEASE) bench $(BENCH)
 
+.PHONY: bench-api
+bench-api: needs ## Measure the AWS API under load beside moto and beside its limits; prints one table (BENCH="-o json" for programs)
+	@cargo run --quiet --release --package tidelock-bench -- api $(BENCH)
+
 .PHONY: demo
 demo: needs ## Show the main job on a real cluster: a secret in a pod, a rotation, the file changed in place
 	@$(E2E) demo

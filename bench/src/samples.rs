@@ -1,15 +1,55 @@
 //! The secrets and versions that are measured with. Must not measure anything.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tidelock::seal::{DataKey, KeyId, Place, RootSecret, Sealed, SystemRandom, seal};
 use tidelock::secret::{Arn, Name, Origin, Plaintext, Stage, ValueKind, VersionId};
-use tidelock::store::{AuditEntry, GrantRecord, SecretRecord, VersionRecord};
+use tidelock::store::{
+    AuditEntry, Batch, Change, Embedded, EmbeddedFile, Epoch, Expected, GrantRecord, Installation,
+    InstallationState, ROW_MAC, SecretRecord, Store, VersionRecord,
+};
 
 pub const REGION: &str = "local-1";
 pub const ACCOUNT: &str = "000000000000";
+
+/// A new store in the folder, and its writer's epoch.
+pub async fn store(folder: &Path) -> Result<(Arc<Embedded>, Epoch)> {
+    let key = RootSecret::generate(&mut SystemRandom);
+    let ready = Installation {
+        id: "bench".into(),
+        state: InstallationState::Ready,
+        region: REGION.into(),
+        account: ACCOUNT.into(),
+        cluster_id: String::new(),
+        crd_uid: String::new(),
+        root_key: Some(key_id(&key)),
+        created_at: at(0)?,
+    };
+    let mut file = EmbeddedFile::open(folder)?;
+    file.begin(&Installation { state: InstallationState::Initialising, root_key: None, ..ready.clone() })?;
+    let store = file.unlock(key.derive(ROW_MAC))?;
+    let epoch = store.raise_epoch().await?;
+    let changes = vec![Change::PutInstallation(ready)];
+    store.commit(Batch { epoch, changes, audit: Vec::new() }).await?;
+    Ok((Arc::new(store), epoch))
+}
+
+/// What PutSecretValue writes: the next version of a secret that has so many, as the current one, and its audit row.
+pub fn batch(epoch: Epoch, number: usize, has: usize, sealed: &Sealed) -> Result<Batch> {
+    let expected = match has {
+        0 => Expected::Absent,
+        revision => Expected::Revision(revision as u64),
+    };
+    let changes = vec![
+        Change::PutVersion(version(number, has, sealed)?),
+        Change::PutSecret(secret(number, has, has as u64)?, expected),
+    ];
+    Ok(Batch { epoch, changes, audit: vec![audit(number, has)?] })
+}
 
 /// As many seconds after one instant: what is measured does not depend on the clock.
 pub fn at(seconds: u32) -> Result<Timestamp> {

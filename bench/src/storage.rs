@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use tidelock::seal::{RootSecret, Sealed, SystemRandom};
-use tidelock::store::{
-    Batch, Change, Embedded, EmbeddedFile, Epoch, Expected, Installation, InstallationState, ROW_MAC, Store,
-};
+use tidelock::seal::Sealed;
+use tidelock::store::{Embedded, Epoch, Store};
 use tidelock_e2e::bench::{Found, Row, Samples, Target, Unit};
 
 use crate::plain::{Plain, Write};
@@ -72,29 +70,9 @@ struct Bench {
 
 impl Bench {
     async fn open(folder: &Path) -> Result<Self> {
-        let key = RootSecret::generate(&mut SystemRandom);
-        let ready = Installation {
-            id: "bench".into(),
-            state: InstallationState::Ready,
-            region: samples::REGION.into(),
-            account: samples::ACCOUNT.into(),
-            cluster_id: String::new(),
-            crd_uid: String::new(),
-            root_key: Some(samples::key_id(&key)),
-            created_at: samples::at(0)?,
-        };
-        let mut file = EmbeddedFile::open(folder)?;
-        file.begin(&Installation {
-            state: InstallationState::Initialising,
-            root_key: None,
-            ..ready.clone()
-        })?;
-        let ours = file.unlock(key.derive(ROW_MAC))?;
-        let epoch = ours.raise_epoch().await?;
-        let changes = vec![Change::PutInstallation(ready)];
-        ours.commit(Batch { epoch, changes, audit: Vec::new() }).await?;
+        let (ours, epoch) = samples::store(folder).await?;
         Ok(Self {
-            ours: Arc::new(ours),
+            ours,
             epoch,
             plain: Plain::open(folder)?,
             sealed: samples::sealed(VALUE_BYTES)?,
@@ -152,7 +130,7 @@ impl Bench {
         let mut acts = Vec::with_capacity(at_once);
         for (number, has) in self.take(0, at_once, act) {
             let batch = match act {
-                Act::Write => Some(self.batch(number, has)?),
+                Act::Write => Some(samples::batch(self.epoch, number, has, &self.sealed)?),
                 Act::Read => None,
             };
             let (ours, name) = (Arc::clone(&self.ours), samples::name(number)?);
@@ -170,18 +148,6 @@ impl Bench {
             }));
         }
         try_join_all(acts).await?.into_iter().collect()
-    }
-
-    fn batch(&self, number: usize, has: usize) -> Result<Batch> {
-        let expected = match has {
-            0 => Expected::Absent,
-            revision => Expected::Revision(revision as u64),
-        };
-        let changes = vec![
-            Change::PutVersion(samples::version(number, has, &self.sealed)?),
-            Change::PutSecret(samples::secret(number, has, has as u64)?, expected),
-        ];
-        Ok(Batch { epoch: self.epoch, changes, audit: vec![samples::audit(number, has)?] })
     }
 
     async fn plain(&mut self, at_once: usize, act: Act) -> Result<Vec<Duration>> {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// One step under way. It ends with `done`, or as failed when dropped before.
-pub(crate) struct Step {
+pub struct Step {
     title: String,
     bar: Option<ProgressBar>,
     begun: Instant,
@@ -19,7 +19,7 @@ pub(crate) struct Step {
 }
 
 /// Begins a step; `hint` is what a person wants to know while waiting, such as how long it takes.
-pub(crate) fn step(title: &str, hint: &str) -> Step {
+pub fn step(title: &str, hint: &str) -> Step {
     let text = if hint.is_empty() { title.to_owned() } else { format!("{title} ({hint})") };
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = BARS.add(ProgressBar::new_spinner());
@@ -43,7 +43,7 @@ pub fn note(text: &str) {
 }
 
 impl Step {
-    pub(crate) fn done(mut self) {
+    pub fn done(mut self) {
         self.end("ok ");
     }
 

@@ -7,6 +7,7 @@ mod pods;
 mod presence;
 mod rights;
 mod rotation_pod;
+mod together;
 mod tokens;
 
 pub use events::{EventKind, EventPublisher, EventSender};

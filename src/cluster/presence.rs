@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 
+use super::together::Together;
 use super::{PodReader, PodRefused};
 use crate::access::{Principal, ServiceAccount};
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ pub struct Presences {
     pods: PodReader,
     clock: Arc<dyn Clock>,
     answers: Mutex<HashMap<Asked, Answer>>,
+    asked: Together<Asked, (Result<(), PodRefused>, Instant)>,
 }
 
 /// The pod, if there is one, and the ServiceAccount, each by name and UID.
@@ -43,7 +45,7 @@ struct Answer {
 
 impl Presences {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Self { pods: PodReader::new(client), clock, answers: Mutex::default() }
+        Self { pods: PodReader::new(client), clock, answers: Mutex::default(), asked: Together::new() }
     }
 
     /// Whether the principal's ServiceAccount is there, and its pod, if it has one, is there and has not ended.
@@ -51,11 +53,11 @@ impl Presences {
         let Principal::ServiceAccount { account, uid, pod, .. } = who else { return Ok(()) };
         let pod = pod.as_ref().map(|pod| (pod.name.clone(), pod.uid.clone()));
         let asked = Asked { account: account.clone(), account_uid: uid.clone(), pod };
-        let at = self.clock.monotonic();
-        if let Some(said) = self.remembered(&asked, at) {
+        if let Some(said) = self.remembered(&asked, self.clock.monotonic()) {
             return said;
         }
-        match self.ask(&asked).await {
+        let (said, at) = self.asked.ask(&asked, || self.ask(asked.clone())).await;
+        match said {
             Err(PodRefused::Unavailable(why)) => {
                 tracing::warn!(error = why, "whether the caller of an issued key is still there is unknown");
                 let last = self.answers().get(&asked).map(|last| (last.at, last.said.clone()));
@@ -68,21 +70,13 @@ impl Presences {
         }
     }
 
-    async fn ask(&self, asked: &Asked) -> Result<(), PodRefused> {
-        let Asked { account, account_uid, pod } = asked;
-        let pod_is_there = async {
-            let Some((name, uid)) = pod else { return Ok(()) };
-            let found = self.pods.pod(&account.namespace, name).await?;
-            let runs = found.is_some_and(|pod| pod.metadata.uid.as_ref() == Some(uid) && !has_ended(&pod));
-            if runs { Ok(()) } else { Err(PodRefused::Gone(format!("{}/{name}", account.namespace))) }
-        };
-        let account_is_there = async {
-            let found = self.pods.account_uid(account).await?;
-            let same = found.as_ref() == Some(account_uid);
-            if same { Ok(()) } else { Err(PodRefused::ServiceAccountGone(account.to_string())) }
-        };
-        let (pod, account) = tokio::join!(pod_is_there, account_is_there);
-        pod.and(account)
+    /// The answer, and when it was asked for.
+    fn ask(&self, asked: Asked) -> impl Future<Output = (Result<(), PodRefused>, Instant)> + Send + 'static {
+        let (pods, clock) = (self.pods.clone(), Arc::clone(&self.clock));
+        async move {
+            let at = clock.monotonic();
+            (ask(&pods, &asked).await, at)
+        }
     }
 
     fn remembered(&self, asked: &Asked, now: Instant) -> Option<Result<(), PodRefused>> {
@@ -108,6 +102,23 @@ impl Presences {
     fn answers(&self) -> MutexGuard<'_, HashMap<Asked, Answer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn ask(pods: &PodReader, asked: &Asked) -> Result<(), PodRefused> {
+    let Asked { account, account_uid, pod } = asked;
+    let pod_is_there = async {
+        let Some((name, uid)) = pod else { return Ok(()) };
+        let found = pods.pod(&account.namespace, name).await?;
+        let runs = found.is_some_and(|pod| pod.metadata.uid.as_ref() == Some(uid) && !has_ended(&pod));
+        if runs { Ok(()) } else { Err(PodRefused::Gone(format!("{}/{name}", account.namespace))) }
+    };
+    let account_is_there = async {
+        let found = pods.account_uid(account).await?;
+        let same = found.as_ref() == Some(account_uid);
+        if same { Ok(()) } else { Err(PodRefused::ServiceAccountGone(account.to_string())) }
+    };
+    let (pod, account) = tokio::join!(pod_is_there, account_is_there);
+    pod.and(account)
 }
 
 /// What the last answer is worth when there is no newer one.

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, WeakShared};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
 use kube::{Api, Client, api::PostParams};
 
+use super::together::Together;
 use super::{PodReader, within};
 use crate::access::{Operation, Principal, RbacAnswer, ServiceAccount};
 use crate::clock::Clock;
@@ -23,7 +22,7 @@ use crate::secret::Name;
 const ANSWER_STANDS: Duration = Duration::from_secs(5);
 
 /// Beyond this many answers those that no longer stand are dropped, then all.
-const ANSWERS_MAX: usize = 8192;
+const ANSWERS_MAX: usize = 16_384;
 
 /// The authorizer of the cluster, with answers remembered for a few seconds.
 pub struct AccessReviews {
@@ -33,12 +32,11 @@ pub struct AccessReviews {
     answers: Mutex<HashMap<Question, (RbacAnswer, Instant)>>,
     /// By account and uid.
     tags: Mutex<HashMap<(ServiceAccount, String), (Tags, Instant)>>,
-    /// Questions on their way: whoever has the same one meanwhile waits for the same answer.
-    asked: Mutex<HashMap<Question, WeakShared<Asked>>>,
+    asked: Together<Question, Asked>,
 }
 
 /// An answer, and when the question was asked.
-type Asked = BoxFuture<'static, (RbacAnswer, Instant)>;
+type Asked = (RbacAnswer, Instant);
 
 type Tags = BTreeMap<String, String>;
 
@@ -57,8 +55,8 @@ struct Question {
 impl AccessReviews {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         let pods = PodReader::new(client.clone());
-        let (answers, tags, asked) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { reviews: Api::all(client), pods, clock, answers, tags, asked }
+        let (answers, tags) = (Mutex::default(), Mutex::default());
+        Self { reviews: Api::all(client), pods, clock, answers, tags, asked: Together::new() }
     }
 
     fn remembered(&self, question: &Question) -> Option<RbacAnswer> {
@@ -68,27 +66,10 @@ impl AccessReviews {
         stands(*asked_at, now).then(|| answer.clone())
     }
 
-    /// Asks, or waits with those who have asked the same and have no answer yet.
-    async fn asked_once(&self, question: &Question) -> (RbacAnswer, Instant) {
-        let asked = {
-            let mut on_their_way = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that are answered, or that nobody waits for any more, are over.
-            on_their_way.retain(|_, asked| asked.upgrade().is_some_and(|asked| asked.peek().is_none()));
-            match on_their_way.get(question).and_then(WeakShared::upgrade) {
-                Some(asked) => asked,
-                None => {
-                    let asked = self.review(question).boxed().shared();
-                    on_their_way.extend(asked.downgrade().map(|weak| (question.clone(), weak)));
-                    asked
-                }
-            }
-        };
-        asked.await
-    }
-
-    fn review(&self, question: &Question) -> impl Future<Output = (RbacAnswer, Instant)> + Send + 'static {
-        let (reviews, review, asked_at) = (self.reviews.clone(), question.review(), self.clock.monotonic());
+    fn review(&self, question: &Question) -> impl Future<Output = Asked> + Send + 'static {
+        let (reviews, review, clock) = (self.reviews.clone(), question.review(), Arc::clone(&self.clock));
         async move {
+            let asked_at = clock.monotonic();
             let answer = match within(reviews.create(&PostParams::default(), &review)).await {
                 Ok(review) => answer(review.status),
                 Err(error) => RbacAnswer::Unknown(format!("the access review failed: {error}")),
@@ -159,7 +140,7 @@ impl AccessReviews {
         if let Some(answer) = self.remembered(&question) {
             return answer;
         }
-        let (answer, asked_at) = self.asked_once(&question).await;
+        let (answer, asked_at) = self.asked.ask(&question, || self.review(&question)).await;
         self.remember(question, &answer, asked_at);
         answer
     }

@@ -17,7 +17,8 @@ pub(super) async fn measure() -> Result<Found> {
     run(Command::new("cargo").current_dir(WORKSPACE).arg("build").args(words)).await?;
     step.done();
     let step = progress::step("seal, open, write and read beside the libraries alone", "half a minute");
-    let printed = run(Command::new("cargo").current_dir(WORKSPACE).arg("run").args(words)).await?;
+    let verb = ["--", "inside"];
+    let printed = run(Command::new("cargo").current_dir(WORKSPACE).arg("run").args(words).args(verb)).await?;
     step.done();
     serde_json::from_str(&printed).context("the program that measures inside printed no rows")
 }

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::shop::{NAMESPACE, Shop};
 use crate::{images, progress};
 pub use figures::{Figures, Samples, Unit};
-use machine::{Machine, Spent};
+pub use machine::Machine;
+use machine::Spent;
 pub use report::{Report, Row, Target, table};
 
 /// How long the machine is looked at to see how busy others keep it.
@@ -102,7 +103,8 @@ async fn on_a_cluster(wanted: &impl Fn(Section) -> bool, versions: &mut Vec<Stri
     Ok(found)
 }
 
-async fn busy(title: &str) -> Result<f64> {
+/// The part of the processors' time that others use just now.
+pub async fn busy(title: &str) -> Result<f64> {
     let step = progress::step(title, "");
     let before = Spent::now()?;
     tokio::time::sleep(LOOK).await;
@@ -111,7 +113,7 @@ async fn busy(title: &str) -> Result<f64> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a run is told by when it was")]
-fn now() -> String {
+pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 

@@ -4,6 +4,7 @@
 mod archive;
 pub mod earlier;
 mod libraries;
+mod python;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,6 +20,7 @@ use crate::progress;
 use crate::tools::Tools;
 pub use archive::Image;
 use archive::build;
+pub use python::boto3;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const BUSYBOX: &str = "/bin/busybox";

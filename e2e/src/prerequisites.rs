@@ -62,6 +62,18 @@ pub(crate) async fn packages() -> Result<()> {
     }
 }
 
+/// A Java compiler and Maven on `PATH`, whichever they are; else those of the distribution.
+pub(crate) async fn java() -> Result<()> {
+    let _alone = cache::lock("packages").await?;
+    let mut missing = Vec::new();
+    for (program, package) in [("javac", "default-jdk-headless"), ("mvn", "maven")] {
+        if run(Command::new(program).arg("-version")).await.is_err() {
+            missing.push(package);
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { install_locked(&missing).await }
+}
+
 /// Installs packages that not every suite needs.
 pub(crate) async fn install(packages: &[&str]) -> Result<()> {
     let _alone = cache::lock("packages").await?;

@@ -73,6 +73,11 @@ impl Site {
         Ok(())
     }
 
+    /// Of the store, the tokens and the rest, for as long as the site is there.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What the server has said so far.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.path().join("log"))?)

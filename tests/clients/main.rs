@@ -15,7 +15,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
-use tidelock_e2e::clients::{Client, Driver};
+use tidelock_e2e::clients::{Client, Driver, truststore};
 use tidelock_e2e::site::{Ended, SHOP, Site, ended};
 use tidelock_e2e::wait_for;
 
@@ -32,7 +32,13 @@ impl Pod {
     async fn new(site: &Site, client: Client, driver: Driver) -> Result<Self> {
         let account = format!("client-{}", client.word());
         let token = site.pod(&account).await?;
-        let given = site.dressed(&account, &token).await?;
+        let mut given = site.dressed(&account, &token).await?;
+        if client == Client::Java {
+            let folder = site.folder().join("truststore");
+            fs::create_dir(&folder)?;
+            let options = truststore(&[&site.authority().await?], &folder).await?;
+            given.push(("JAVA_TOOL_OPTIONS".to_owned(), options));
+        }
         Ok(Self { client, driver, given })
     }
 
@@ -139,20 +145,30 @@ fn other_authority(folder: &Path) -> Result<String> {
 async fn refusals(pods: &[Pod]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let other = other_authority(folder.path())?;
+    let java = truststore(&[Path::new(&other)], folder.path()).await?;
     for pod in pods {
         let mistrusting = pod.with(|name, value| {
             if ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"].contains(&name) {
                 *value = other.clone();
             }
+            if name == "JAVA_TOOL_OPTIONS" {
+                *value = java.clone();
+            }
         });
-        let words = ["certificate verify failed", "failed to verify certificate"];
+        let words = [
+            "certificate verify failed",
+            "failed to verify certificate",
+            "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+            "unable to find valid certification path",
+            "UnknownIssuer",
+        ];
         refused(pod.client, &mistrusting.told().await?, &words)?;
         let borrowing = pod.with(|name, value| {
             if name == "AWS_ROLE_ARN" {
                 *value = value.replace("000000000000", "111111111111");
             }
         });
-        refused(pod.client, &borrowing.told().await?, &["AccessDenied", "not authorized to perform"])?;
+        refused(pod.client, &borrowing.told().await?, &["AccessDenied", "Not authorized to perform"])?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+pub use build::truststore;
 pub use pins::Pin;
 
 /// Operations that the models of some clients do not have yet.
@@ -25,6 +26,9 @@ pub enum Client {
     CommandLine,
     Caching,
     Go,
+    JavaScript,
+    Java,
+    Rust,
 }
 
 /// What to run: a program and its words.
@@ -35,7 +39,8 @@ pub struct Driver {
 }
 
 impl Client {
-    pub const ALL: [Self; 4] = [Self::Boto3, Self::CommandLine, Self::Caching, Self::Go];
+    pub const ALL: [Self; 7] =
+        [Self::Boto3, Self::CommandLine, Self::Caching, Self::Go, Self::JavaScript, Self::Java, Self::Rust];
 
     /// One word, for names and tables.
     pub fn word(self) -> &'static str {
@@ -44,6 +49,9 @@ impl Client {
             Self::CommandLine => "awscli",
             Self::Caching => "caching",
             Self::Go => "go",
+            Self::JavaScript => "js",
+            Self::Java => "java",
+            Self::Rust => "rust",
         }
     }
 
@@ -51,7 +59,7 @@ impl Client {
     pub fn operations<'all>(self, all: &[&'all str]) -> Vec<&'all str> {
         let has = |operation: &&str| match self {
             Self::Caching => ["DescribeSecret", "GetSecretValue"].contains(operation),
-            Self::CommandLine => !NEWEST.contains(operation),
+            Self::CommandLine | Self::JavaScript | Self::Java | Self::Rust => !NEWEST.contains(operation),
             Self::Boto3 | Self::Go => true,
         };
         all.iter().copied().filter(|operation| has(operation)).collect()
@@ -68,6 +76,9 @@ impl Client {
             Self::CommandLine => build::python("awscli", "awscli_client.py").await,
             Self::Caching => build::python("caching", "caching_client.py").await,
             Self::Go => build::go().await,
+            Self::JavaScript => build::js().await,
+            Self::Java => build::java().await,
+            Self::Rust => build::rust().await,
         }
     }
 }

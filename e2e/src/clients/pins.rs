@@ -24,7 +24,20 @@ pub(super) fn of(client: Client) -> Result<Pin> {
         Client::Caching => pip("aws-secretsmanager-caching", "caching"),
         Client::Go => {
             let module = "github.com/aws/aws-sdk-go-v2/service/secretsmanager";
-            found(module, Path::new("go/go.mod"), &format!("{module} v"))
+            found(module, "go/go.mod", &format!("{module} v"))
+        }
+        Client::JavaScript => {
+            let package = "@aws-sdk/client-secrets-manager";
+            found(package, "js/package.json", &format!("\"{package}\": \""))
+        }
+        // Its version is that of the bill of materials.
+        Client::Java => {
+            let bill = "<artifactId>bom</artifactId>\n        <version>";
+            found("software.amazon.awssdk:secretsmanager", "java/pom.xml", bill)
+        }
+        Client::Rust => {
+            let package = "aws-sdk-secretsmanager";
+            found(package, "rust/Cargo.lock", &format!("name = \"{package}\"\nversion = \""))
         }
     }
 }

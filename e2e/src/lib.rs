@@ -8,6 +8,7 @@ pub mod canary;
 pub mod clients;
 pub mod cluster;
 pub mod demo;
+pub mod egress;
 pub mod generate;
 pub mod host_server;
 pub mod images;

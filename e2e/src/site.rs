@@ -163,6 +163,16 @@ pub struct Ended {
 
 /// Runs a program with these variables and no others.
 pub async fn ended(program: &Path, words: &[&str], given: &[(String, String)]) -> Result<Ended> {
+    ended_as(rustix::process::getgid().as_raw(), program, words, given).await
+}
+
+/// The same in this group, as which `Egress` knows it.
+pub async fn ended_as(
+    group: u32,
+    program: &Path,
+    words: &[&str],
+    given: &[(String, String)],
+) -> Result<Ended> {
     let home = tempfile::tempdir()?;
     let output = Command::new(program)
         .env_clear()
@@ -170,6 +180,7 @@ pub async fn ended(program: &Path, words: &[&str], given: &[(String, String)]) -
         .env("PATH", "/usr/bin:/bin")
         .envs(given.iter().cloned())
         .args(words)
+        .gid(group)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()

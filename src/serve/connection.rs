@@ -63,7 +63,10 @@ where
                 metrics::counter!("tidelock_handshakes_failed_total", "door" => settings.door).increment(1);
                 return;
             };
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let session = stream.get_ref().1;
+            let is_h2 = session.alpn_protocol() == Some(b"h2");
+            let tls = session.protocol_version().and_then(|version| version.as_str());
+            tracing::debug!(door = settings.door, tls, h2 = is_h2, "handshake completed");
             speak(&settings, stream, Some(is_h2), peer, service).await;
         }
     }

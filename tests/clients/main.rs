@@ -1,6 +1,6 @@
 //! AWS's own clients, unmodified, beside the server as it ships: over HTTPS with our own CA, each with nothing but its
-//! pod's token. Every operation that a client has is called by it, and each refuses another CA and is refused another's
-//! role. Must not need nodes.
+//! pod's token, and kept from speaking to anybody else. Every operation that a client has is called by it, and each refuses
+//! another CA and is refused another's role. Must not need nodes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,8 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 use tidelock_e2e::clients::{Client, Driver, truststore};
-use tidelock_e2e::site::{Ended, SHOP, Site, ended};
+use tidelock_e2e::egress::Egress;
+use tidelock_e2e::site::{Ended, SHOP, Site, ended, ended_as};
 use tidelock_e2e::wait_for;
 
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -49,9 +50,11 @@ impl Pod {
         Self { client: self.client, driver: self.driver.clone(), given }
     }
 
-    async fn told(&self) -> Result<Ended> {
+    /// What it says, kept from speaking to anybody but this machine.
+    async fn told(&self, egress: &Egress) -> Result<Ended> {
         let words: Vec<&str> = self.driver.words.iter().map(String::as_str).collect();
-        let told = tokio::time::timeout(4 * DEADLINE, ended(&self.driver.program, &words, &self.given)).await;
+        let told = ended_as(egress.group(), &self.driver.program, &words, &self.given);
+        let told = tokio::time::timeout(4 * DEADLINE, told).await;
         told.with_context(|| format!("{} does not end", self.client.word()))?
     }
 }
@@ -142,18 +145,16 @@ fn other_authority(folder: &Path) -> Result<String> {
     Ok(file.display().to_string())
 }
 
-async fn refusals(pods: &[Pod]) -> Result<()> {
+/// Each client with another CA and with another account's role, and what it agreed with the server on the way.
+async fn refusals(site: &Site, egress: &Egress, pods: &[Pod]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let other = other_authority(folder.path())?;
     let java = truststore(&[Path::new(&other)], folder.path()).await?;
     for pod in pods {
-        let mistrusting = pod.with(|name, value| {
-            if ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"].contains(&name) {
-                *value = other.clone();
-            }
-            if name == "JAVA_TOOL_OPTIONS" {
-                *value = java.clone();
-            }
+        let mistrusting = pod.with(|name, value| match name {
+            "AWS_CA_BUNDLE" | "SSL_CERT_FILE" | "NODE_EXTRA_CA_CERTS" => value.clone_from(&other),
+            "JAVA_TOOL_OPTIONS" => value.clone_from(&java),
+            _ => {}
         });
         let words = [
             "certificate verify failed",
@@ -162,13 +163,34 @@ async fn refusals(pods: &[Pod]) -> Result<()> {
             "unable to find valid certification path",
             "UnknownIssuer",
         ];
-        refused(pod.client, &mistrusting.told().await?, &words)?;
-        let borrowing = pod.with(|name, value| {
+        refused(pod.client, &mistrusting.told(egress).await?, &words)?;
+        let mut borrowing = pod.with(|name, value| {
             if name == "AWS_ROLE_ARN" {
                 *value = value.replace("000000000000", "111111111111");
             }
         });
-        refused(pod.client, &borrowing.told().await?, &["AccessDenied", "Not authorized to perform"])?;
+        if pod.client == Client::JavaScript {
+            borrowing.given.push(("NODE_OPTIONS".to_owned(), "--tls-max-v1.2".to_owned()));
+        }
+        let before = site.log()?.len();
+        refused(pod.client, &borrowing.told(egress).await?, &["AccessDenied", "Not authorized to perform"])?;
+        agreed(pod.client, &site.log()?[before..])?;
+    }
+    Ok(())
+}
+
+/// HTTP/2 where the client speaks it, TLS 1.2 where it was told to go no higher.
+fn agreed(client: Client, log: &str) -> Result<()> {
+    let h2 = matches!(client, Client::Go | Client::Rust);
+    let tls = if client == Client::JavaScript { "TLSv1_2" } else { "TLSv1_3" };
+    let mut handshakes = log
+        .lines()
+        .filter(|line| line.contains("handshake completed") && line.contains("\"api\""))
+        .peekable();
+    ensure!(handshakes.peek().is_some(), "{} made no connection", client.word());
+    for line in handshakes {
+        let right = line.contains(&format!("h2={h2}")) && line.contains(tls);
+        ensure!(right, "{} agreed on another protocol: {line}", client.word());
     }
     Ok(())
 }
@@ -185,13 +207,19 @@ async fn every_operation_of_every_client_is_answered_as_it_understands() -> Resu
         pods.push(Pod::new(&site, client, driver).await?);
     }
     ready(pods.first().context("no client")?).await.with_context(|| site.log().unwrap_or_default())?;
+    let egress = Egress::denied().await?;
     let begun = Instant::now();
-    let told = join_all(pods.iter().map(Pod::told)).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let told =
+        join_all(pods.iter().map(|pod| pod.told(&egress))).await.into_iter().collect::<Result<Vec<_>>>()?;
     let columns: Vec<_> = pods.iter().zip(&told).map(|(pod, ended)| (pod.client, cells(ended))).collect();
     let seconds = begun.elapsed().as_secs_f32();
     let _ = writeln!(std::io::stdout(), "\n{}\n{seconds:.0} s", table(&all, &columns));
     let faults: Vec<_> =
         pods.iter().zip(&told).filter_map(|(pod, ended)| faults(&all, pod.client, ended)).collect();
     ensure!(faults.is_empty(), "{}\n{}", faults.join("\n"), site.log()?);
-    refusals(&pods).await
+    ensure!(egress.rejected().await? == 0, "a client speaks to somebody else");
+    refusals(&site, &egress, &pods).await?;
+    // Without keys, some ask the machine that they run on: so the counter counts.
+    ensure!(egress.rejected().await? > 0, "nothing is counted");
+    Ok(())
 }

@@ -136,6 +136,9 @@ async fn the_ready_roles_hold_what_their_names_say_and_no_reader_reveals() {
         ("project", "managedsecrets/value", [false, false, true, false, false]),
         ("put", "managedsecrets/value", [false, false, true, false, false]),
         ("stage", "managedsecrets/value", [false, false, true, false, false]),
+        ("create", "accesskeys", [false, false, true, false, false]),
+        ("list", "accesskeys", [false, false, true, false, false]),
+        ("delete", "accesskeys", [false, false, true, false, false]),
         ("get", "managedsecrets/value", [false; 5]),
     ] {
         for (role, expected) in roles.into_iter().zip(who) {

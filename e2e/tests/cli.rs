@@ -24,6 +24,7 @@ async fn people_see_rotate_and_approve_from_the_terminal_what_is_theirs() {
     let admin = Person::administrator(&shop.cluster).await.unwrap();
     secrets_are_listed_and_described(&shop, &admin).await;
     a_value_is_shown_by_the_rights_of_a_service_account(&shop, &admin).await;
+    a_key_for_a_program_outside_is_made_listed_and_revoked(&shop, &admin).await;
     a_rotation_is_asked_for_and_awaited(&shop, &admin).await;
     a_namespace_s_next_tenant_gets_old_values_by_approval_only(&shop).await;
     many_deletions_at_once_wait_for_a_yes(&shop, &admin).await;
@@ -130,6 +131,32 @@ async fn a_value_is_shown_by_the_rights_of_a_service_account(shop: &Shop, admin:
     let dora = Person::named(&shop.cluster, "dora").await.unwrap();
     let forbidden = dora.types(&given).await.unwrap().refused();
     says(&forbidden, &["dora", "serviceaccounts/token"]);
+}
+
+/// As a ServiceAccount that has the ready role admin in the namespace; nobody else makes keys.
+async fn a_key_for_a_program_outside_is_made_listed_and_revoked(shop: &Shop, admin: &Person) {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "keeper", "namespace": NAMESPACE}});
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "keeper", "namespace": NAMESPACE},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "tidelock-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "keeper", "namespace": NAMESPACE}],
+    });
+    shop.apply(&[account, binding]).await.unwrap();
+    let make = ["access-key", "create", "shop/orders-db", "--expires-in", "30d", "-o", "json"];
+    let by = |account| ["--service-account", account];
+    let refused = admin.types(&[&make[..], &by("shop/stranger")].concat()).await.unwrap().refused();
+    says(&refused, &["AccessDeniedException", "the verb create on accesskeys of group tidelock.dev"]);
+    let made = admin.types(&[&make[..], &by("shop/keeper")].concat()).await.unwrap().well();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let (id, secret) = (made["accessKeyId"].as_str().unwrap(), made["secretAccessKey"].as_str().unwrap());
+    assert_eq!((id.len(), secret.len(), &made["serviceAccount"]), (20, 40, &json!("shop/orders-db")));
+    let list = [&["access-key", "list", "-n", NAMESPACE][..], &by("shop/keeper")].concat();
+    let listed = admin.types(&list).await.unwrap().well();
+    says(&listed, &["LAST USED", id, "shop/orders-db", "never"]);
+    assert!(!listed.contains(secret), "a list shows a secret");
+    admin.types(&[&["access-key", "revoke", id][..], &by("shop/keeper")].concat()).await.unwrap().well();
+    assert!(!admin.types(&list).await.unwrap().well().contains(id));
 }
 
 async fn a_rotation_is_asked_for_and_awaited(shop: &Shop, admin: &Person) {

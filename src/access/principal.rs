@@ -19,6 +19,16 @@ impl ServiceAccount {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
 
+    /// As people write one, `namespace/name`, or as Kubernetes does.
+    pub fn read(text: &str) -> Option<Self> {
+        if let Some(account) = Self::from_user(text) {
+            return Some(account);
+        }
+        let (namespace, name) = text.split_once('/')?;
+        let whole = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+        whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
     /// Reads the user name of a reviewed token.
     pub fn from_user(user: &str) -> Option<Self> {
         let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
@@ -47,7 +57,7 @@ const TOKEN: &str = "token";
 /// The way that a request came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Via {
-    /// The name of the session, where keys were issued for one.
+    /// The name of the session, where keys were issued for one; of a lasting key its id.
     pub session: Option<String>,
     /// The other end of the connection.
     pub address: Option<IpAddr>,
@@ -72,6 +82,22 @@ pub enum Principal {
 }
 
 impl Principal {
+    /// A ServiceAccount by itself, with the groups that the API server will know it in, and nothing that only a token
+    /// proves.
+    pub fn of_account(account: ServiceAccount, uid: String, via: Via) -> Self {
+        let groups = vec![
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{}", account.namespace),
+            "system:authenticated".to_owned(),
+        ];
+        Self::ServiceAccount { account, uid, groups, extra: BTreeMap::new(), pod: None, via: Box::new(via) }
+    }
+
+    /// Whether the request was signed with keys that were issued here, of whatever kind, rather than sent with a token.
+    pub fn signs_with_keys(&self) -> bool {
+        matches!(self, Self::ServiceAccount { via, .. } if via.session.is_some())
+    }
+
     pub fn account(&self) -> Option<&ServiceAccount> {
         match self {
             Self::ServiceAccount { account, .. } => Some(account),

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Authenticate;
 use super::aws::StillThere;
-use crate::access::{NamePolicy, Operation, PodIdentity, Principal, RbacAnswer, ServiceAccount};
+use crate::access::{
+    KeyOperation, NamePolicy, Operation, PodIdentity, Principal, RbacAnswer, ServiceAccount,
+};
 use crate::clock::{Clock as _, ManualClock};
 use crate::cluster::{PodRefused, TokenRefused};
 use crate::keeper::{Create, Keeper, Ports, Rights, Settings};
@@ -69,6 +71,10 @@ impl Answers {
         self.0.lock().unwrap().insert((who.to_string(), operation.verb()));
     }
 
+    pub fn allow_keys(&self, who: &Principal, operation: KeyOperation) {
+        self.0.lock().unwrap().insert((who.to_string(), operation.action()));
+    }
+
     pub fn disallow(&self, who: &Principal, operation: Operation) {
         self.0.lock().unwrap().remove(&(who.to_string(), operation.verb()));
     }
@@ -79,6 +85,15 @@ impl Rights for Answers {
     async fn ask(&self, who: &Principal, operation: Operation, _: &Name) -> RbacAnswer {
         let allowed = self.0.lock().unwrap().contains(&(who.to_string(), operation.verb()));
         if allowed { RbacAnswer::Allowed } else { RbacAnswer::Denied }
+    }
+
+    async fn ask_keys(&self, who: &Principal, operation: KeyOperation, _: &ServiceAccount) -> RbacAnswer {
+        let allowed = self.0.lock().unwrap().contains(&(who.to_string(), operation.action()));
+        if allowed { RbacAnswer::Allowed } else { RbacAnswer::Denied }
+    }
+
+    async fn account_uid(&self, account: &ServiceAccount) -> Result<Option<String>, String> {
+        Ok((account.name != "nobody").then(|| format!("uid-of-{account}")))
     }
 }
 

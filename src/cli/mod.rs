@@ -1,6 +1,7 @@
 //! The commands of people, one file per verb.
 //! Must not import store, kms, seal or keeper: it asks the cluster and the server.
 
+mod access_key;
 mod approve;
 mod completion;
 mod connect;
@@ -64,6 +65,9 @@ pub enum Verb {
     Versions(On<versions::VersionsArgs>),
     /// Rotate a secret now, and wait until that is done.
     Rotate(On<rotate::RotateArgs>),
+    /// Make, list and revoke keys for programs outside of the cluster.
+    #[command(subcommand)]
+    AccessKey(access_key::Keys),
     /// Approve what Tidelock holds back until a person has looked.
     #[command(subcommand)]
     Approve(approve::Approve),
@@ -95,6 +99,7 @@ pub async fn run(
         }
         Verb::Versions(on) => versions::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Rotate(on) => rotate::run(&on.args, &connect::connect(&on.target).await?, progress).await,
+        Verb::AccessKey(keys) => access_key::run(&keys, settings, out, progress).await,
         Verb::Approve(approve) => approve::run(&approve, progress).await,
         Verb::Doctor(on) => doctor::run(&on.args, &connect::connect(&on.target).await?, out).await,
         Verb::Init(on) => init::run(&on.args, &connect::connect(&on.target).await?, progress).await,

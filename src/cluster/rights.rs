@@ -13,7 +13,7 @@ use kube::{Api, Client, api::PostParams};
 
 use super::together::Together;
 use super::{PodReader, within};
-use crate::access::{Operation, Principal, RbacAnswer, ServiceAccount};
+use crate::access::{ACCESS_KEYS, KeyOperation, Operation, Principal, RbacAnswer, ServiceAccount};
 use crate::clock::Clock;
 use crate::keeper::{Rights, RotationJob};
 use crate::secret::Name;
@@ -47,9 +47,29 @@ struct Question {
     uid: String,
     groups: Vec<String>,
     extra: Vec<(String, Vec<String>)>,
-    operation: Operation,
+    right: Right,
     namespace: String,
     name: String,
+}
+
+/// A verb on a resource of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Right {
+    resource: &'static str,
+    subresource: Option<&'static str>,
+    verb: &'static str,
+}
+
+impl From<Operation> for Right {
+    fn from(operation: Operation) -> Self {
+        Self { resource: "managedsecrets", subresource: operation.subresource(), verb: operation.verb() }
+    }
+}
+
+impl From<KeyOperation> for Right {
+    fn from(operation: KeyOperation) -> Self {
+        Self { resource: ACCESS_KEYS, subresource: None, verb: operation.verb() }
+    }
 }
 
 impl AccessReviews {
@@ -105,7 +125,7 @@ impl Rights for AccessReviews {
 
     /// Asked without a name: a rule that names its objects does not let anybody list.
     async fn list(&self, who: &Principal, namespace: Option<&str>) -> RbacAnswer {
-        match Question::by(who, Operation::List, namespace.unwrap_or_default(), "") {
+        match Question::by(who, Operation::List.into(), namespace.unwrap_or_default(), "") {
             Some(question) => self.answer(question).await,
             None => RbacAnswer::Denied,
         }
@@ -128,6 +148,26 @@ impl Rights for AccessReviews {
         }
         known.insert(question, (tags.clone(), now));
         Ok(tags)
+    }
+
+    async fn ask_keys(
+        &self,
+        who: &Principal,
+        operation: KeyOperation,
+        account: &ServiceAccount,
+    ) -> RbacAnswer {
+        // Without a namespace the question would be about all of them.
+        let namespace = Some(account.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        let question =
+            namespace.and_then(|namespace| Question::by(who, operation.into(), namespace, &account.name));
+        match question {
+            Some(question) => self.answer(question).await,
+            None => RbacAnswer::Denied,
+        }
+    }
+
+    async fn account_uid(&self, account: &ServiceAccount) -> Result<Option<String>, String> {
+        self.pods.account_uid(account).await.map_err(|error| error.to_string())
     }
 
     async fn rotation_job(&self, who: &Principal) -> Option<RotationJob> {
@@ -154,11 +194,11 @@ fn stands(asked_at: Instant, now: Instant) -> bool {
 impl Question {
     fn of(who: &Principal, operation: Operation, name: &Name) -> Option<Self> {
         let namespace = name.namespace().filter(|namespace| !namespace.is_empty())?;
-        Self::by(who, operation, namespace, name.rest().filter(|rest| !rest.is_empty())?)
+        Self::by(who, operation.into(), namespace, name.rest().filter(|rest| !rest.is_empty())?)
     }
 
     /// An empty namespace is every one, an empty name every object.
-    fn by(who: &Principal, operation: Operation, namespace: &str, name: &str) -> Option<Self> {
+    fn by(who: &Principal, right: Right, namespace: &str, name: &str) -> Option<Self> {
         let Principal::ServiceAccount { account, uid, groups, extra, .. } = who else {
             return None;
         };
@@ -167,7 +207,7 @@ impl Question {
             uid: uid.clone(),
             groups: groups.clone(),
             extra: extra.iter().map(|(key, values)| (key.clone(), values.clone())).collect(),
-            operation,
+            right,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         })
@@ -183,9 +223,9 @@ impl Question {
                 non_resource_attributes: None,
                 resource_attributes: Some(ResourceAttributes {
                     group: Some("tidelock.dev".into()),
-                    resource: Some("managedsecrets".into()),
-                    subresource: self.operation.subresource().map(str::to_owned),
-                    verb: Some(self.operation.verb().into()),
+                    resource: Some(self.right.resource.into()),
+                    subresource: self.right.subresource.map(str::to_owned),
+                    verb: Some(self.right.verb.into()),
                     namespace: Some(self.namespace.clone()),
                     name: Some(self.name.clone()),
                     ..ResourceAttributes::default()

@@ -28,13 +28,16 @@ impl Keeper {
         outcome: &str,
     ) -> AuditEntry {
         let pod = by.account().zip(by.pod());
+        let pod = pod.map(|(account, pod)| format!("{}/{}/{}", account.namespace, pod.name, pod.uid));
+        // Whoever signs with keys and has no pod is told apart by them: by the name of the session, or the key's id.
+        let session = by.signs_with_keys().then(|| format!("session/{}", by.session_name()));
         AuditEntry {
             at: self.now(),
             who: by.to_string(),
             verb: verb.to_owned(),
             secret: arn.cloned(),
             version: version.cloned(),
-            pod: pod.map(|(account, pod)| format!("{}/{}/{}", account.namespace, pod.name, pod.uid)),
+            pod: pod.or(session),
             outcome: outcome.to_owned(),
         }
     }

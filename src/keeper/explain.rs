@@ -1,12 +1,12 @@
 //! Explain: what would be decided about somebody, and why. Must not open anything, nor be taken for the decision: that
 //! falls with a proved identity and all that a real request says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::authorise::{Act, Answers, Asked};
 use super::measure::counted;
 use super::{Keeper, KeeperError, said};
-use crate::access::{Authorized, Denied, Operation, Principal, RbacAnswer, ServiceAccount};
+use crate::access::{Authorized, Denied, Operation, Principal, RbacAnswer, ServiceAccount, Via};
 use crate::policy::{Context, Effect, Policy, Question};
 use crate::secret::{Arn, Name, SecretId, Stage};
 use crate::store::SecretRecord;
@@ -135,19 +135,7 @@ impl Keeper {
 
 /// As the API server will know him; without what only a token proves.
 fn unproved(account: &ServiceAccount) -> Principal {
-    let groups = vec![
-        "system:serviceaccounts".to_owned(),
-        format!("system:serviceaccounts:{}", account.namespace),
-        "system:authenticated".to_owned(),
-    ];
-    Principal::ServiceAccount {
-        account: account.clone(),
-        uid: String::new(),
-        groups,
-        extra: BTreeMap::new(),
-        pod: None,
-        via: Box::default(),
-    }
+    Principal::of_account(account.clone(), String::new(), Via::default())
 }
 
 /// What the plainest request of its kind says.

@@ -1,6 +1,7 @@
 //! The use-cases, one file per verb: the one place where domain, seal, store and key provider meet.
 //! Must not know HTTP, gRPC or Kubernetes objects.
 
+mod access_key;
 mod audit;
 mod authorise;
 mod batch;
@@ -46,6 +47,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
+pub use access_key::{CreateAccessKey, CreatedAccessKey, HeldAccessKey, ListedAccessKey};
 pub use configure::Configure;
 pub use consumers::{Consumers, Receipt};
 pub use create::{Create, Created};
@@ -75,7 +77,7 @@ pub use crate::store::{
     SecretRecord,
 };
 
-use crate::access::{NamePolicy, Operation, Principal, RbacAnswer};
+use crate::access::{KeyOperation, NamePolicy, Operation, Principal, RbacAnswer, ServiceAccount};
 use crate::clock::Clock;
 use crate::kms::RootKey;
 use crate::seal::Sessions;
@@ -99,6 +101,21 @@ pub trait Rights: Send + Sync {
     /// The tags that a policy finds under `aws:PrincipalTag`, or why they are not known.
     async fn tags(&self, _who: &Principal) -> Result<BTreeMap<String, String>, String> {
         Ok(BTreeMap::new())
+    }
+
+    /// Asks the cluster's RBAC about access keys: of a ServiceAccount, or with an empty name of a namespace's.
+    async fn ask_keys(
+        &self,
+        _who: &Principal,
+        _operation: KeyOperation,
+        _account: &ServiceAccount,
+    ) -> RbacAnswer {
+        RbacAnswer::Denied
+    }
+
+    /// The uid of the ServiceAccount that has this name now, or why it is not known.
+    async fn account_uid(&self, _account: &ServiceAccount) -> Result<Option<String>, String> {
+        Ok(None)
     }
 
     /// The Job whose own pod the caller is: the pod runs, carries the label that only the Job controller may give,
@@ -181,6 +198,7 @@ pub struct Keeper {
     memory: Arc<Mutex<Memory>>,
     refusals: Mutex<refusals::Refusals>,
     policies: policy::Policies,
+    access_keys: access_key::AccessKeys,
 }
 
 /// What is kept beside the store. All of it can be lost: it is read or observed again.
@@ -226,7 +244,8 @@ impl Keeper {
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let memory = Arc::new(Mutex::new(memory));
         let (refusals, policies) = (Mutex::default(), Mutex::default());
-        Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals, policies })
+        let access_keys = access_key::AccessKeys::of(ports.store.as_ref()).await?;
+        Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals, policies, access_keys })
     }
 
     pub fn settings(&self) -> &Settings {

@@ -5,7 +5,7 @@ use std::sync::Mutex as Locked;
 use std::time::Duration;
 
 use super::*;
-use crate::access::{PodIdentity, ServiceAccount};
+use crate::access::PodIdentity;
 use crate::clock::ManualClock;
 use crate::kms::KeyFile;
 use crate::seal::SystemRandom;
@@ -15,6 +15,7 @@ use crate::store::{
     RotationRecord, RotationState,
 };
 
+mod access_keys;
 mod deletion;
 mod hundred;
 mod listing;
@@ -43,6 +44,10 @@ pub(super) struct Answers {
 impl Answers {
     fn allow(&self, who: &Principal, operation: Operation) {
         self.allowed.lock().unwrap().insert((who.to_string(), operation.verb()));
+    }
+
+    fn allow_keys(&self, who: &Principal, operation: KeyOperation) {
+        self.allowed.lock().unwrap().insert((who.to_string(), operation.action()));
     }
 
     fn disallow(&self, who: &Principal, operation: Operation) {
@@ -84,6 +89,15 @@ impl Rights for Answers {
 
     async fn rotation_job(&self, _who: &Principal) -> Option<RotationJob> {
         self.job.lock().unwrap().clone()
+    }
+
+    async fn ask_keys(&self, who: &Principal, operation: KeyOperation, _: &ServiceAccount) -> RbacAnswer {
+        let allowed = self.allowed.lock().unwrap().contains(&(who.to_string(), operation.action()));
+        if allowed { RbacAnswer::Allowed } else { RbacAnswer::Denied }
+    }
+
+    async fn account_uid(&self, account: &ServiceAccount) -> Result<Option<String>, String> {
+        Ok((account.name != "nobody").then(|| format!("uid-of-{account}")))
     }
 }
 

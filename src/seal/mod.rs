@@ -2,6 +2,7 @@
 //! time.
 //! The only room that imports `aws_lc_rs`. Must not do I/O.
 
+mod access_key;
 mod encoding;
 mod key;
 mod mac;
@@ -13,6 +14,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use access_key::{KeyPlace, is_access_key_id, new_access_key, open_access_key, seal_access_key};
 pub use encoding::Field;
 pub use key::{DataKey, DerivedKey, KeyId, WrappedKey};
 pub use mac::{audit_hash, digest, hex, hmac_sha256, row_is_whole, row_mac, sha256};

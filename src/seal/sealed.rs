@@ -69,16 +69,26 @@ pub fn seal(
     value: &Plaintext,
     random: &mut dyn Randomness,
 ) -> Result<Sealed, SealError> {
+    seal_bytes(place.of_body(), &key, wrapped, value.expose(), random)
+}
+
+pub(super) fn seal_bytes(
+    bound_to: Vec<u8>,
+    key: &DataKey,
+    wrapped: WrappedKey,
+    value: &[u8],
+    random: &mut dyn Randomness,
+) -> Result<Sealed, SealError> {
     let mut nonce = [0; NONCE_LEN];
     random.fill(&mut nonce);
     // Room for the whole body at once: growing would leave copies of the open value behind.
     let mut body = Zeroizing::new(Vec::with_capacity(NONCE_LEN + value.len() + TAG_BYTES));
     body.extend_from_slice(&nonce);
-    body.extend_from_slice(value.expose());
-    let tag = cipher(&key)
+    body.extend_from_slice(value);
+    let tag = cipher(key)
         .seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(place.of_body()),
+            Aad::from(bound_to),
             &mut body[NONCE_LEN..],
         )
         .map_err(|_| SealError::Failed)?;
@@ -100,15 +110,24 @@ pub fn open(
 }
 
 pub(super) fn decrypt(place: Place<'_>, key: &DataKey, sealed: &Sealed) -> Result<Plaintext, SealError> {
+    let mut opened = decrypt_bytes(place.of_body(), key, sealed)?;
+    Ok(Plaintext::new(std::mem::take(&mut *opened)))
+}
+
+pub(super) fn decrypt_bytes(
+    bound_to: Vec<u8>,
+    key: &DataKey,
+    sealed: &Sealed,
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let (nonce, body) = sealed.body.split_at_checked(NONCE_LEN).ok_or(SealError::DoesNotOpen)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::DoesNotOpen)?;
     let mut opened = Zeroizing::new(body.to_vec());
     let length = cipher(key)
-        .open_in_place(nonce, Aad::from(place.of_body()), opened.as_mut_slice())
+        .open_in_place(nonce, Aad::from(bound_to), opened.as_mut_slice())
         .map_err(|_| SealError::DoesNotOpen)?
         .len();
     opened.truncate(length);
-    Ok(Plaintext::new(std::mem::take(&mut *opened)))
+    Ok(opened)
 }
 
 #[expect(clippy::expect_used, reason = "a data key has the 32 bytes that AES-256 takes")]

@@ -34,9 +34,9 @@ const TOKEN_CHARS_MAX: usize = 16 * 1024;
 pub const LIFE_SECONDS_MAX: i64 = 3600;
 const PERIOD_SECONDS: i64 = 86_400;
 /// AWS's secret access keys have 40 characters of base64.
-const SECRET_BYTES: usize = 30;
+pub(super) const SECRET_BYTES: usize = 30;
 /// AWS's access key ids have 16 characters after the four that tell their kind.
-const ID_BYTES: usize = 10;
+pub(super) const ID_BYTES: usize = 10;
 
 /// Makes and opens sessions.
 pub struct Sessions(DerivedKey);
@@ -121,11 +121,12 @@ impl Sessions {
     pub fn lasting(&self, name: &str) -> AccessKey {
         let id = self.make("tidelock.key.id.v1", &[Field::Text(name)]);
         let secret = self.make("tidelock.key.secret.v1", &[Field::Text(name)]);
-        AccessKey { id: format!("AKIA{}", base32(&id[..ID_BYTES])), secret: shown(&secret) }
+        AccessKey { id: format!("AKIA{}", base32(&id[..ID_BYTES])), secret: shown(&*secret) }
     }
 
     fn secret(&self, id: &str, token: &str, issued_at: i64) -> Zeroizing<String> {
-        shown(&self.of_day("tidelock.session.secret.v1", issued_at, &[Field::Text(id), Field::Text(token)]))
+        let fields = [Field::Text(id), Field::Text(token)];
+        shown(&*self.of_day("tidelock.session.secret.v1", issued_at, &fields))
     }
 
     #[expect(clippy::expect_used, reason = "the key has the 32 bytes that AES-256 takes")]
@@ -150,12 +151,12 @@ fn bound_to(id: &str, issued_at: i64) -> Vec<u8> {
     encode("tidelock.session.v1", [Field::Text(id), Field::Integer(issued_at)])
 }
 
-fn shown(bytes: &[u8; 32]) -> Zeroizing<String> {
+pub(super) fn shown(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(STANDARD.encode(&bytes[..SECRET_BYTES]))
 }
 
 /// RFC 4648's base32, of a number of bytes that needs no padding.
-fn base32(bytes: &[u8]) -> String {
+pub(super) fn base32(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let groups = bytes.chunks(5).flat_map(|group| {
         let number = group.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::StorePosition;
 use crate::secret::{Arn, Name, VersionId};
 use crate::store::{
-    AuditRecord, Batch, Epoch, Installation, MountRecord, PolicyRecord, Position, RotationRecord,
-    SecretRecord, Store, StoreError, VersionRecord, VersionSummary,
+    AccessKeyRecord, AuditRecord, Batch, Epoch, Installation, MountRecord, PolicyRecord, Position,
+    RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary,
 };
 
 pub struct WatchedStore {
@@ -104,6 +104,14 @@ impl Store for WatchedStore {
 
     async fn policy(&self, arn: &Arn) -> Result<Option<PolicyRecord>, StoreError> {
         self.seen(self.store.policy(arn).await)
+    }
+
+    async fn access_key(&self, id: &str) -> Result<Option<AccessKeyRecord>, StoreError> {
+        self.seen(self.store.access_key(id).await)
+    }
+
+    async fn access_keys(&self, namespace: &str) -> Result<Vec<AccessKeyRecord>, StoreError> {
+        self.seen(self.store.access_keys(namespace).await)
     }
 
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {

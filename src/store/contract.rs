@@ -50,6 +50,7 @@ macro_rules! fulfils_the_contract {
             nothing_is_written_beside_a_secret_that_is_not_there,
             a_stage_names_a_version_that_exists,
             a_secret_names_the_policy_that_it_has,
+            an_access_key_is_written_only_where_it_is_expected,
             removing_a_secret_removes_all_of_it_and_no_other,
             a_writer_of_an_earlier_epoch_is_fenced,
             an_epoch_survives_reopening,

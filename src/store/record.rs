@@ -114,6 +114,23 @@ pub struct PolicyRecord {
     pub put_at: Timestamp,
 }
 
+/// A lasting key of a caller outside, who acts as one ServiceAccount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessKeyRecord {
+    pub id: String,
+    pub account: ServiceAccount,
+    /// Of the ServiceAccount when the key was made: another one of that name has no part in it.
+    pub uid: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// Not each use: see the keeper.
+    pub used_at: Option<Timestamp>,
+    /// The secret that signs.
+    pub sealed: Sealed,
+    /// Grows by one with each write of this record.
+    pub revision: u64,
+}
+
 /// One version. `sealed` is `None` for the empty AWSPENDING version that a rotation begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionRecord {
@@ -198,7 +215,7 @@ pub struct AuditEntry {
     pub verb: String,
     pub secret: Option<Arn>,
     pub version: Option<VersionId>,
-    /// `namespace/name/uid`.
+    /// `namespace/name/uid`; of a caller without a pod who signed with keys, `session/<session>`.
     pub pod: Option<String>,
     pub outcome: String,
 }
@@ -233,6 +250,9 @@ pub enum Change {
     /// Goes with a write of the secret's record, which names its number.
     PutPolicy(PolicyRecord),
     RemovePolicy(Arn),
+    /// The store writes the record with its expected revision plus one.
+    PutAccessKey(AccessKeyRecord, Expected),
+    RemoveAccessKey(String),
     PutMount(MountRecord),
     RemoveMount(String),
 }

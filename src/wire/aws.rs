@@ -24,8 +24,9 @@ use zeroize::Zeroizing;
 mod message;
 
 pub use message::{
-    DescribeSecret, Empty, ExplainAccess, Explained, GetRandomPassword, GetSecretValue, PutSecretValue,
-    RandomPassword, SecretDescription, SecretText, SecretValue, UpdateSecretVersionStage,
+    AccessKey, AccessKeys, CreateAccessKey, CreatedAccessKey, DescribeSecret, Empty, ExplainAccess,
+    Explained, GetRandomPassword, GetSecretValue, ListAccessKeys, PutSecretValue, RandomPassword,
+    RevokeAccessKey, RevokedAccessKey, SecretDescription, SecretText, SecretValue, UpdateSecretVersionStage,
 };
 
 pub const TARGET: &str = "x-amz-target";
@@ -171,6 +172,22 @@ impl Api {
     /// Our own operation, which AWS has not.
     pub async fn explain(&self, request: &ExplainAccess<'_>) -> Result<Explained, CallError> {
         self.call_target("tidelock.", "ExplainAccess", request).await
+    }
+
+    /// The secret in the answer is told this once.
+    pub async fn create_access_key(
+        &self,
+        request: &CreateAccessKey<'_>,
+    ) -> Result<CreatedAccessKey, CallError> {
+        self.call_target("tidelock.", "CreateAccessKey", request).await
+    }
+
+    pub async fn list_access_keys(&self, namespace: &str) -> Result<AccessKeys, CallError> {
+        self.call_target("tidelock.", "ListAccessKeys", &ListAccessKeys { namespace }).await
+    }
+
+    pub async fn revoke_access_key(&self, access_key_id: &str) -> Result<RevokedAccessKey, CallError> {
+        self.call_target("tidelock.", "RevokeAccessKey", &RevokeAccessKey { access_key_id }).await
     }
 
     /// Calls an operation by its AWS name and reads the answer.

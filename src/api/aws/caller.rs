@@ -1,4 +1,5 @@
-//! Who calls? By a bearer token, by keys that were issued for a session, or by the key of `tidelock dev`.
+//! Who calls? By a bearer token, by keys that were issued for a session, by a lasting access key, or by the key of
+//! `tidelock dev`.
 //! Must not serve anybody whose pod or ServiceAccount is gone.
 
 use std::net::IpAddr;
@@ -77,7 +78,7 @@ impl AwsApi {
         let wrong = Unrecognized::Signature;
         let Some(token) = signed.session_token.as_deref() else {
             let local = self.local.as_ref().filter(|key| key.id == signed.access_key_id);
-            let key = local.ok_or(Unrecognized::UnknownKey)?;
+            let Some(key) = local else { return self.holder(signed, request, audience, now).await };
             signed.is_meant_for(audience, now).map_err(wrong)?;
             signed.verify(request, TELLING, &key.secret).map_err(wrong)?;
             return Ok(Caller { who: Principal::Local });
@@ -88,11 +89,38 @@ impl AwsApi {
         if is_over(session.expires_at, now) {
             return Err(Unrecognized::Expired);
         }
-        match self.still_there.check(&session.who).await {
-            Ok(()) => Ok(Caller { who: session.who }),
-            Err(PodRefused::Unavailable(_)) => Err(Unrecognized::Unavailable),
-            Err(gone) => Err(Unrecognized::Gone(gone)),
+        self.is_there(&session.who).await?;
+        Ok(Caller { who: session.who })
+    }
+
+    /// Whoever signs with a lasting access key. One that is revoked is unknown, and so is one that is over.
+    async fn holder(
+        &self,
+        signed: &Signed,
+        request: Request<'_>,
+        audience: Audience<'_>,
+        now: Timestamp,
+    ) -> Result<Caller, Unrecognized> {
+        let key = self.keeper.access_key(&signed.access_key_id).await.map_err(|error| {
+            tracing::error!(reason = error.reason(), %error, "an access key could not be looked up");
+            Unrecognized::Unavailable
+        })?;
+        let key = key.ok_or(Unrecognized::UnknownKey)?;
+        signed.is_meant_for(audience, now).map_err(Unrecognized::Signature)?;
+        signed.verify(request, TELLING, &key.secret).map_err(Unrecognized::Signature)?;
+        if is_over(key.expires_at, now) {
+            return Err(Unrecognized::UnknownKey);
         }
+        self.is_there(&key.who).await?;
+        self.keeper.access_key_used(&key);
+        Ok(Caller { who: key.who })
+    }
+
+    async fn is_there(&self, who: &Principal) -> Result<(), Unrecognized> {
+        self.still_there.check(who).await.map_err(|refused| match refused {
+            PodRefused::Unavailable(_) => Unrecognized::Unavailable,
+            gone => Unrecognized::Gone(gone),
+        })
     }
 
     async fn bearer(&self, request: Request<'_>) -> Result<Caller, Unrecognized> {

@@ -45,12 +45,23 @@ impl Member {
     }
 }
 
-/// The one operation of our own, which no model of AWS's has.
+/// Operations of our own, which no model of AWS's has.
 pub(super) const EXPLAIN_ACCESS: &[Member] = &[
     Member::required("Operation", Shape::Text { min: 1, max: 64, pattern: None, sensitive: false }),
     Member::required("Principal", Shape::Text { min: 1, max: 512, pattern: None, sensitive: false }),
     Member::required("SecretId", Shape::Text { min: 1, max: 2048, pattern: None, sensitive: false }),
 ];
+
+pub(super) const CREATE_ACCESS_KEY: &[Member] = &[
+    Member::optional("ExpiresInSeconds", Shape::Whole { min: 1, max: i64::MAX }),
+    Member::required("ServiceAccount", Shape::Text { min: 1, max: 512, pattern: None, sensitive: false }),
+];
+
+pub(super) const LIST_ACCESS_KEYS: &[Member] =
+    &[Member::required("Namespace", Shape::Text { min: 1, max: 63, pattern: None, sensitive: false })];
+
+pub(super) const REVOKE_ACCESS_KEY: &[Member] =
+    &[Member::required("AccessKeyId", Shape::Text { min: 16, max: 128, pattern: None, sensitive: false })];
 
 /// The members that the model gives an operation; of a name that is none, nothing.
 pub(super) fn members_of(operation: &str) -> &'static [Member] {

@@ -1,6 +1,7 @@
 //! The operations: which of the model's are built, and which part of the keeper each is for.
 //! Must not decide who may do what, nor how stages move.
 
+mod access_key;
 mod explain;
 mod listing;
 mod policy;
@@ -12,10 +13,10 @@ use bytes::Bytes;
 
 use super::AwsApi;
 use super::error::ApiError;
-use super::model;
+use super::model::{self, Member};
 use super::reply::json;
 use super::shape::{self, Members};
-use crate::access::Principal;
+use crate::access::{Principal, ServiceAccount};
 use crate::secret::{NameError, SecretId, Stage, VersionId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +47,11 @@ pub(super) enum Action {
     RemoveRegionsFromReplication,
     ReplicateSecretToRegions,
     StopReplicationToReplica,
-    /// Our own.
+    // Our own.
+    CreateAccessKey,
     ExplainAccess,
+    ListAccessKeys,
+    RevokeAccessKey,
 }
 
 pub(super) const BUILT: [(&str, Action); 26] = [
@@ -79,14 +83,25 @@ pub(super) const BUILT: [(&str, Action); 26] = [
     ("StopReplicationToReplica", Action::StopReplicationToReplica),
 ];
 
-/// The name of our own operation, and what its target begins with: AWS's namespace stays AWS's.
-const EXPLAIN_ACCESS: &str = "ExplainAccess";
+/// What the targets of our own operations begin with: AWS's namespace stays AWS's.
 const OUR_OWN: &str = "tidelock.";
+
+const OWN: [(&str, Action, &[Member]); 4] = [
+    ("CreateAccessKey", Action::CreateAccessKey, model::CREATE_ACCESS_KEY),
+    ("ExplainAccess", Action::ExplainAccess, model::EXPLAIN_ACCESS),
+    ("ListAccessKeys", Action::ListAccessKeys, model::LIST_ACCESS_KEYS),
+    ("RevokeAccessKey", Action::RevokeAccessKey, model::REVOKE_ACCESS_KEY),
+];
 
 impl Action {
     /// By the whole of a header `X-Amz-Target`, if it is one of our own.
     pub(super) fn of_our_own(target: &str) -> Option<Self> {
-        (target.strip_prefix(OUR_OWN) == Some(EXPLAIN_ACCESS)).then_some(Self::ExplainAccess)
+        let name = target.strip_prefix(OUR_OWN)?;
+        OWN.into_iter().find(|(known, _, _)| *known == name).map(|(_, action, _)| action)
+    }
+
+    fn own(self) -> Option<(&'static str, Self, &'static [Member])> {
+        OWN.into_iter().find(|(_, action, _)| *action == self)
     }
 
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -94,15 +109,17 @@ impl Action {
     }
 
     pub(super) fn name(self) -> &'static str {
-        BUILT.into_iter().find(|(_, action)| *action == self).map_or(EXPLAIN_ACCESS, |(name, _)| name)
+        BUILT
+            .into_iter()
+            .find(|(_, action)| *action == self)
+            .map(|(name, _)| name)
+            .or(self.own().map(|(name, ..)| name))
+            .unwrap_or_default()
     }
 
     /// The request's members, checked against the model.
     pub(super) fn members(self, body: &[u8]) -> Result<Members, ApiError> {
-        let shape = match self {
-            Self::ExplainAccess => model::EXPLAIN_ACCESS,
-            _ => model::members_of(self.name()),
-        };
+        let shape = self.own().map_or_else(|| model::members_of(self.name()), |(_, _, members)| members);
         shape::members(body, shape, self.not_built())
     }
 
@@ -134,6 +151,7 @@ impl Action {
         match self {
             Self::BatchGetSecretValue => listing::batch(api, by, members).await,
             Self::CancelRotateSecret => rotation::cancel(api, by, members).await,
+            Self::CreateAccessKey => access_key::create(api, by, members).await,
             Self::CreateSecret => secret::create(api, by, members).await,
             Self::DeleteResourcePolicy => policy::delete(api, by, members).await,
             Self::DeleteSecret => secret::delete(api, by, members).await,
@@ -142,12 +160,14 @@ impl Action {
             Self::GetRandomPassword => value::random_password(api, members),
             Self::GetResourcePolicy => policy::read(api, by, members).await,
             Self::GetSecretValue => value::value(api, by, members).await,
+            Self::ListAccessKeys => access_key::list(api, by, members).await,
             Self::ListResourcePolicies => policy::list(api, by, members).await,
             Self::ListSecretVersionIds => listing::versions(api, by, members).await,
             Self::ListSecrets => listing::secrets(api, by, members).await,
             Self::PutResourcePolicy => policy::put(api, by, members).await,
             Self::PutSecretValue => value::put(api, by, members).await,
             Self::RestoreSecret => secret::restore(api, by, members).await,
+            Self::RevokeAccessKey => access_key::revoke(api, by, members).await,
             Self::RotateSecret => rotation::rotate(api, by, members).await,
             Self::TagResource => secret::tag(api, by, members).await,
             Self::UntagResource => secret::untag(api, by, members).await,
@@ -167,6 +187,13 @@ impl Action {
             }
         }
     }
+}
+
+/// A ServiceAccount as people write it, or as Kubernetes does.
+fn service_account(members: &mut Members, name: &'static str) -> Result<ServiceAccount, ApiError> {
+    let text = required(members, name)?;
+    ServiceAccount::read(&text)
+        .ok_or_else(|| ApiError::parameter(format!("The {name} is a ServiceAccount: <namespace>/<name>.")))
 }
 
 fn written(body: &impl serde::Serialize) -> Result<Bytes, ApiError> {

@@ -15,6 +15,7 @@ use crate::api::tests::{Bench, Open, account, bench, door};
 use crate::seal::SystemRandom;
 use crate::serve::{BodyLimits, Limits, Protocol, bounded};
 
+mod access_keys;
 mod conformance;
 mod documented;
 mod errors;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Bench;
 use super::samples::*;
+use crate::access::ServiceAccount;
 use crate::secret::Stage;
-use crate::store::{Change, Expected, SecretRecord, StoreError};
+use crate::store::{AccessKeyRecord, Change, Expected, SecretRecord, StoreError};
 
 pub async fn a_secret_is_written_only_where_it_is_expected(bench: &dyn Bench) {
     let store = bench.open().await.unwrap();
@@ -110,6 +111,33 @@ pub async fn a_secret_names_the_policy_that_it_has(bench: &dyn Bench) {
     assert_eq!(store.policy(&arn(1)).await.unwrap(), Some(policy(1, 2)));
     write(&*store, vec![put(None, Expected::Revision(2)), Change::RemovePolicy(arn(1))]).await.unwrap();
     assert_eq!(store.policy(&arn(1)).await.unwrap(), None);
+}
+
+pub async fn an_access_key_is_written_only_where_it_is_expected(bench: &dyn Bench) {
+    let mut store = bench.open().await.unwrap();
+    let (key, conflict) = (access_key(1), Err(StoreError::Conflict));
+    let put = |expected| vec![Change::PutAccessKey(key.clone(), expected)];
+    let elsewhere = AccessKeyRecord {
+        account: ServiceAccount { namespace: "other".into(), ..account("ci") },
+        ..access_key(2)
+    };
+    write(&*store, vec![Change::PutAccessKey(elsewhere, Expected::Absent)]).await.unwrap();
+    assert_eq!(write(&*store, put(Expected::Revision(1))).await, conflict);
+    write(&*store, put(Expected::Absent)).await.unwrap();
+    assert_eq!(write(&*store, put(Expected::Absent)).await, conflict);
+    write(&*store, put(Expected::Revision(1))).await.unwrap();
+    assert_eq!(write(&*store, put(Expected::Revision(1))).await, conflict);
+    for _ in ["before", "after"] {
+        let wanted = AccessKeyRecord { revision: 2, ..key.clone() };
+        assert_eq!(store.access_key(&key.id).await.unwrap().as_ref(), Some(&wanted));
+        assert_eq!(store.access_keys("shop").await.unwrap(), [wanted]);
+        drop(store);
+        store = bench.open().await.unwrap();
+    }
+    // One that was removed does not come back with a use that was on its way.
+    write(&*store, vec![Change::RemoveAccessKey(key.id.clone())]).await.unwrap();
+    assert_eq!(write(&*store, put(Expected::Revision(2))).await, conflict);
+    assert_eq!(store.access_key(&key.id).await.unwrap(), None);
 }
 
 pub async fn removing_a_secret_removes_all_of_it_and_no_other(bench: &dyn Bench) {

@@ -1,8 +1,11 @@
 //! What files of older schemas hold, kept as fixtures: one of each record. Must never change.
 
 use super::samples::*;
+use crate::seal::{KeyPlace, RootSecret, open_access_key};
 use crate::secret::ValueKind;
-use crate::store::{AuditEntry, Batch, Change, Epoch, Expected, RotationRecord, SecretRecord, Store};
+use crate::store::{
+    AccessKeyRecord, AuditEntry, Batch, Change, Epoch, Expected, RotationRecord, SecretRecord, Store,
+};
 
 /// What files of older schemas hold, kept as fixtures: one of each record. Of rotations that the AWS API configures they
 /// know nothing.
@@ -19,8 +22,9 @@ pub fn fixture(epoch: Epoch) -> Batch {
     Batch { epoch, changes, audit: vec![entry(6, "done"), bare] }
 }
 
-/// From schema 3 on the second secret was given a policy, by a write of its own; `policy` is that policy's number.
-pub async fn holds_the_fixture(store: &dyn Store, policy: Option<u64>) {
+/// From schema 3 on the second secret was given a policy, by a write of its own; `policy` is that policy's number. From
+/// schema 4 on there is an access key.
+pub async fn holds_the_fixture(store: &dyn Store, policy: Option<u64>, has_key: bool) {
     let wanted = fixture(Epoch(1));
     let second = SecretRecord { revision: policy.unwrap_or(1), policy, ..secret(2) };
     let secrets = [SecretRecord { revision: 1, ..unconfigured(1) }, second.clone()];
@@ -31,6 +35,16 @@ pub async fn holds_the_fixture(store: &dyn Store, policy: Option<u64>) {
     assert_eq!((filled.created_at, filled.kind, filled.sealed.is_some()), (at(1), ValueKind::Binary, true));
     let kept = store.policy(&arn(2)).await.unwrap();
     assert_eq!(kept, policy.map(|number| super::samples::policy(2, number)));
+    let keys = store.access_keys("shop").await.unwrap();
+    assert_eq!(keys.len(), usize::from(has_key));
+    for key in keys {
+        let sealed = key.sealed.clone();
+        let root = RootSecret::from_bytes(&[1; 32]).unwrap();
+        let place = KeyPlace { installation: "0190-installation", id: &key.id };
+        let data = root.unwrap(sealed.wrapped_key(), &place.of_key()).unwrap();
+        assert_eq!(open_access_key(place, &data, &sealed).unwrap().len(), 40);
+        assert_eq!(key, AccessKeyRecord { sealed, revision: 1, ..access_key(1) });
+    }
     let rotation = RotationRecord { revision: 1, ..rotation(1) };
     assert_eq!(store.rotations().await.unwrap(), [rotation]);
     assert_eq!(store.mounts_on_node("node-a").await.unwrap(), [mount("mount-1", 1, "node-a")]);

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::access::ServiceAccount;
-use crate::seal::{DataKey, KeyId, Place, RootSecret, SystemRandom, seal};
+use crate::seal::{
+    DataKey, KeyId, KeyPlace, Place, RootSecret, SystemRandom, new_access_key, seal, seal_access_key,
+};
 use crate::secret::{Arn, Name, Origin, Plaintext, Stage, ValueKind, VersionId};
 use crate::store::{
-    AuditEntry, Batch, Change, Deletion, Expected, GrantRecord, Installation, InstallationState, JobRecord,
-    MountRecord, PolicyRecord, Position, RotationConfig, RotationRecord, RotationRules, RotationState,
-    SecretRecord, Store, StoreError, VersionRecord,
+    AccessKeyRecord, AuditEntry, Batch, Change, Deletion, Expected, GrantRecord, Installation,
+    InstallationState, JobRecord, MountRecord, PolicyRecord, Position, RotationConfig, RotationRecord,
+    RotationRules, RotationState, SecretRecord, Store, StoreError, VersionRecord,
 };
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -147,6 +149,31 @@ pub fn policy(n: u32, number: u64) -> PolicyRecord {
     PolicyRecord { arn: arn(n), number, text: "{\"Statement\": []} \u{1f511}".into(), put_at: at(50) }
 }
 
+/// The id of one of the samples.
+pub fn access_key_id(n: u32) -> String {
+    format!("AKIAAAAAAAAAAAAAAA{n:02}").replace('0', "Z").replace('1', "Y")
+}
+
+pub fn access_key(n: u32) -> AccessKeyRecord {
+    let id = access_key_id(n);
+    let place = KeyPlace { installation: "0190-installation", id: &id };
+    let key = DataKey::generate(&mut SystemRandom);
+    let root = RootSecret::from_bytes(&[1; 32]).unwrap();
+    let wrapped = root.wrap(&KeyId::new("file:1".into()), &key, &place.of_key(), &mut SystemRandom).unwrap();
+    let secret = new_access_key(&mut SystemRandom).secret;
+    let sealed = seal_access_key(place, key, wrapped, &secret, &mut SystemRandom).unwrap();
+    AccessKeyRecord {
+        account: account("ci"),
+        uid: "uid-7".into(),
+        created_at: at(3),
+        expires_at: at(9_000_000),
+        used_at: Some(at(4)),
+        sealed,
+        revision: 0,
+        id,
+    }
+}
+
 pub fn mount(mount: &str, n: u32, node: &str) -> MountRecord {
     MountRecord {
         id: mount.into(),
@@ -187,6 +214,7 @@ pub async fn fill(store: &dyn Store, n: u32) {
         Change::PutVersion(empty_version(n, 2)),
         Change::PutSecret(SecretRecord { policy: Some(1), ..full_secret(n) }, Expected::Absent),
         Change::PutPolicy(policy(n, 1)),
+        Change::PutAccessKey(access_key(n), Expected::Absent),
         Change::PutRotation(rotation(n), Expected::Absent),
         Change::PutMount(mount(&format!("mount-{n}"), n, "node-a")),
     ];

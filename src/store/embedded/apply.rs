@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Params};
 
+use super::access_keys::{self, ACCESS_KEY};
 use super::codec::{self, AUDIT, INSTALLATION, SECRET, VERSION, number};
 use super::journal::{self, ROTATION};
 use super::ledger::Ledger;
@@ -15,8 +16,8 @@ use crate::failpoint;
 use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, VersionId};
 use crate::store::{
-    AuditEntry, AuditRecord, Batch, Change, Expected, Installation, InstallationState, MountRecord,
-    PolicyRecord, RotationRecord, SecretRecord, StoreError, VersionRecord, audit_hash,
+    AccessKeyRecord, AuditEntry, AuditRecord, Batch, Change, Expected, Installation, InstallationState,
+    MountRecord, PolicyRecord, RotationRecord, SecretRecord, StoreError, VersionRecord, audit_hash,
 };
 
 /// What a batch is applied to. After an error the caller rolls back, and throws ledger and tally away.
@@ -66,6 +67,8 @@ impl<'a> Apply<'a> {
             Change::PutRotation(record, expected) => self.put_rotation(record, *expected),
             Change::PutPolicy(record) => self.put_policy(record),
             Change::RemovePolicy(arn) => self.remove_policy(arn),
+            Change::PutAccessKey(record, expected) => self.put_access_key(record, *expected),
+            Change::RemoveAccessKey(id) => self.delete(&ACCESS_KEY, "WHERE id = ?1", [id]).map(drop),
             Change::PutMount(record) => self.put_mount(record),
             Change::RemoveMount(id) => self.delete(&MOUNT, "WHERE id = ?1", [id]).map(drop),
         }
@@ -172,6 +175,15 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
+    fn put_access_key(&mut self, record: &AccessKeyRecord, expected: Expected) -> Result<(), StoreError> {
+        let found = access_key(self.connection, self.key, &record.id)?;
+        let revision = next_revision(found.map(|found| found.revision), expected)?;
+        // When it expires lies ahead: that says nothing of the clock.
+        [Some(record.created_at), record.used_at].into_iter().flatten().for_each(|at| self.ledger.saw(at));
+        let record = AccessKeyRecord { revision, ..record.clone() };
+        self.put(&ACCESS_KEY, &access_keys::access_key_row(&record)?)
+    }
+
     fn put_mount(&mut self, record: &MountRecord) -> Result<(), StoreError> {
         record.holds_since.into_iter().for_each(|at| self.ledger.saw(at));
         self.put(&MOUNT, &mounts::mount_row(record)?)?;
@@ -241,6 +253,14 @@ pub(super) fn policy(
     first(POLICY.select(connection, key, BY_ARN, [arn.as_str()], Read::Whole)?, policies::policy)
 }
 
+pub(super) fn access_key(
+    connection: &Connection,
+    key: &DerivedKey,
+    id: &str,
+) -> Result<Option<AccessKeyRecord>, StoreError> {
+    first(ACCESS_KEY.select(connection, key, "WHERE id = ?1", [id], Read::Whole)?, access_keys::access_key)
+}
+
 /// The installation's record. While it is being initialised it has no MAC, for there is no root key yet: then it is
 /// taken as it is, and nothing else may be in the store.
 pub(super) fn installation(
@@ -268,7 +288,7 @@ pub(super) fn claimed_installation(connection: &Connection) -> Result<Option<Ins
 
 /// Whether the store holds anything but what its first start writes.
 pub(super) fn has_records(connection: &Connection) -> Result<bool, StoreError> {
-    let tables: [&Table; 6] = [&SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY, &AUDIT];
+    let tables: [&Table; 7] = [&SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY, &ACCESS_KEY, &AUDIT];
     for table in tables {
         if !table.is_empty(connection)? {
             return Ok(true);

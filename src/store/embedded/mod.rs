@@ -5,6 +5,7 @@
 //! one row that needs no MAC, the installation in state `Initialising`. `EmbeddedFile::unlock` takes the key and gives the
 //! store. What was claimed is verified there: only an empty store may be without MACs.
 
+mod access_keys;
 mod apply;
 mod codec;
 mod fault;
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+use access_keys::ACCESS_KEY;
 use apply::{BY_ARN, BY_VERSION, first};
 use codec::{AUDIT, INSTALLATION, SECRET, VERSION};
 use fault::fault;
@@ -43,8 +45,8 @@ use table::Read;
 use writer::{Job, Work};
 
 use super::{
-    AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, PolicyRecord, Position,
-    RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
+    AccessKeyRecord, AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, PolicyRecord,
+    Position, RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
 };
 use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, Name, VersionId};
@@ -236,6 +238,21 @@ impl Store for Embedded {
     async fn policy(&self, arn: &Arn) -> Result<Option<PolicyRecord>, StoreError> {
         let arn = arn.clone();
         self.readers.read(move |connection, key| apply::policy(connection, key, &arn)).await
+    }
+
+    async fn access_key(&self, id: &str) -> Result<Option<AccessKeyRecord>, StoreError> {
+        let id = id.to_owned();
+        self.readers.read(move |connection, key| apply::access_key(connection, key, &id)).await
+    }
+
+    async fn access_keys(&self, namespace: &str) -> Result<Vec<AccessKeyRecord>, StoreError> {
+        let namespace = namespace.to_owned();
+        let read = move |connection: &Connection, key: &DerivedKey| {
+            let clause = "WHERE namespace = ?1 ORDER BY id";
+            let rows = ACCESS_KEY.select(connection, key, clause, [namespace], Read::Whole)?;
+            rows.into_iter().map(access_keys::access_key).collect()
+        };
+        self.readers.read(read).await
     }
 
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError> {

@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// "TDLK": what says that a file is a store of Tidelock.
 const APPLICATION_ID: i32 = 0x5444_4c4b;
 
-const MIGRATIONS: &[&str] = &[FIRST, COUNTED, POLICIES];
+const MIGRATIONS: &[&str] = &[FIRST, COUNTED, POLICIES, ACCESS_KEYS];
 
 /// `version` is a rowid table with the sealed value last: the columns before it are read without touching the pages
 /// that large values spill into. The small tables are kept by their primary key alone.
@@ -47,6 +47,14 @@ const COUNTED: &str = "ALTER TABLE position ADD COLUMN tally_seal BLOB;";
 const POLICIES: &str = "
 CREATE TABLE policy (
   arn TEXT PRIMARY KEY, number INTEGER NOT NULL, record TEXT NOT NULL, mac BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Lasting access keys of callers outside. No older store has one.
+const ACCESS_KEYS: &str = "
+CREATE TABLE access_key (
+  id TEXT PRIMARY KEY, namespace TEXT NOT NULL, revision INTEGER NOT NULL, record TEXT NOT NULL, sealed BLOB NOT NULL,
+  mac BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX access_key_by_namespace ON access_key (namespace);
 ";
 
 /// Checks that the file is ours and brings it to this version.

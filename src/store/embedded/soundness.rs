@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use super::access_keys::ACCESS_KEY;
 use super::apply::audit_ends_as_noted;
 use super::codec::{INSTALLATION, SECRET, VERSION};
 use super::fault::fault;
@@ -16,7 +17,8 @@ use crate::seal::{DerivedKey, Tally, same};
 use crate::store::StoreError;
 
 /// The tables whose rows are in the tally. The audit is not: its rows are chained, and the ledger holds the chain's end.
-pub(super) const COUNTED: [&Table; 6] = [&INSTALLATION, &SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY];
+pub(super) const COUNTED: [&Table; 7] =
+    [&INSTALLATION, &SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY, &ACCESS_KEY];
 
 /// Checks all of a store in use and gives the tally of its rows. A ledger of the first schema, which has no tally yet,
 /// gets one.

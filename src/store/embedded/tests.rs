@@ -72,8 +72,17 @@ impl Bench for FolderBench {
     }
 
     fn columns(&self) -> Vec<(&'static str, &'static str)> {
-        let tables =
-            [&INSTALLATION, &POSITION, &SECRET, &VERSION, &ROTATION, &MOUNT, &policies::POLICY, &AUDIT];
+        let tables = [
+            &INSTALLATION,
+            &POSITION,
+            &SECRET,
+            &VERSION,
+            &ROTATION,
+            &MOUNT,
+            &policies::POLICY,
+            &ACCESS_KEY,
+            &AUDIT,
+        ];
         let of = |table: &'static table::Table| {
             let columns = table.columns.iter().copied().chain(table.bulk).chain(["mac"]);
             // `one` is 1 by a check of the schema.
@@ -253,14 +262,16 @@ async fn no_value_and_no_key_lies_in_the_files_in_clear() {
 #[tokio::test]
 async fn a_file_of_each_earlier_schema_is_read_for_ever() {
     let (first, second) = (include_str!("fixtures/store_v1.sql"), include_str!("fixtures/store_v2.sql"));
-    let third = include_str!("fixtures/store_v3.sql");
-    for (sql, policy) in [(first, None), (second, None), (third, Some(2))] {
+    let (third, fourth) = (include_str!("fixtures/store_v3.sql"), include_str!("fixtures/store_v4.sql"));
+    for (sql, policy, has_key) in
+        [(first, None, false), (second, None, false), (third, Some(2), false), (fourth, Some(2), true)]
+    {
         let bench = FolderBench::new();
         let connection = Connection::open(bench.path("tidelock.db")).unwrap();
         connection.execute_batch(sql).unwrap();
         drop(connection);
         let store = open(bench.folder.path()).await.unwrap();
-        contract::holds_the_fixture(&store, policy).await;
+        contract::holds_the_fixture(&store, policy, has_key).await;
         // Its one value was sealed under the root key of these tests.
         let sealed = store.version(&arn(1), &id(1)).await.unwrap().unwrap().sealed.unwrap();
         let (arn, id) = (arn(1), id(1));

@@ -62,6 +62,61 @@ impl SecretDescription {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
+pub struct CreateAccessKey<'a> {
+    pub service_account: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// A new key for a program outside, the secret with it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase", serialize = "camelCase"))]
+pub struct CreatedAccessKey {
+    pub access_key_id: String,
+    pub secret_access_key: SecretText,
+    pub service_account: String,
+    pub created: String,
+    pub expires: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAccessKeys<'a> {
+    pub namespace: &'a str,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase", serialize = "camelCase"))]
+pub struct AccessKeys {
+    pub access_keys: Vec<AccessKey>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "PascalCase", serialize = "camelCase"))]
+pub struct AccessKey {
+    pub access_key_id: String,
+    pub service_account: String,
+    pub created: String,
+    pub expires: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevokeAccessKey<'a> {
+    pub access_key_id: &'a str,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RevokedAccessKey {
+    pub access_key_id: String,
+    pub service_account: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ExplainAccess<'a> {
     pub secret_id: &'a str,
     pub principal: &'a str,

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{required, secret_id, written};
-use crate::access::{Operation, Principal, ServiceAccount};
+use super::{required, secret_id, service_account, written};
+use crate::access::{Operation, Principal};
 use crate::api::aws::AwsApi;
 use crate::api::aws::error::ApiError;
 use crate::api::aws::shape::Members;
@@ -31,9 +31,7 @@ struct SideBody<'a> {
 
 pub(super) async fn explain(api: &AwsApi, by: &Principal, mut members: Members) -> Result<Bytes, ApiError> {
     let id = secret_id(&mut members)?;
-    let principal = required(&mut members, "Principal")?;
-    let account = account(&principal)
-        .ok_or_else(|| ApiError::parameter("The Principal is a ServiceAccount: <namespace>/<name>."))?;
+    let account = service_account(&mut members, "Principal")?;
     let operation = required(&mut members, "Operation")?;
     let operation = Operation::named(&operation).ok_or_else(|| {
         ApiError::parameter(format!(
@@ -49,14 +47,4 @@ pub(super) async fn explain(api: &AwsApi, by: &Principal, mut members: Members) 
     let sides = explained.sides.iter().map(|(side, says)| SideBody { side, says }).collect();
     let (arn, name, refusal) = (explained.arn.as_str(), explained.name.as_str(), explained.refusal.as_str());
     written(&ExplainedBody { arn, name, decision, refusal, sides })
-}
-
-/// As people write a ServiceAccount, or as Kubernetes does.
-fn account(text: &str) -> Option<ServiceAccount> {
-    if let Some(account) = ServiceAccount::from_user(text) {
-        return Some(account);
-    }
-    let (namespace, name) = text.split_once('/')?;
-    let is_one = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
-    is_one.then(|| ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
 }

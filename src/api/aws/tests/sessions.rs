@@ -8,23 +8,23 @@ use crate::signature::{Audience, Request};
 use super::*;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/shop/orders-api";
-const STS: Audience<'_> = Audience { region: "local-1", service: "sts" };
-const SECRETS: Audience<'_> = Audience { region: "local-1", service: "secretsmanager" };
+pub(super) const STS: Audience<'_> = Audience { region: "local-1", service: "sts" };
+pub(super) const SECRETS: Audience<'_> = Audience { region: "local-1", service: "secretsmanager" };
 
-struct Keys {
-    id: String,
-    secret: String,
-    token: String,
-    expiration: String,
+pub(super) struct Keys {
+    pub(super) id: String,
+    pub(super) secret: String,
+    pub(super) token: String,
+    pub(super) expiration: String,
 }
 
 /// The text of the first element of that name.
-fn text(xml: &str, name: &str) -> String {
+pub(super) fn text(xml: &str, name: &str) -> String {
     let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {xml}"));
     rest.split_once('<').unwrap().0.to_owned()
 }
 
-fn sts_error(answer: &Answer) -> (u16, String, String) {
+pub(super) fn sts_error(answer: &Answer) -> (u16, String, String) {
     let (code, message) = (text(&answer.text, "Code"), text(&answer.text, "Message"));
     (answer.status.as_u16(), code, message)
 }
@@ -41,7 +41,7 @@ impl Api {
         self.form(&format!("{begin}&RoleArn={role}&WebIdentityToken={token}{more}")).await
     }
 
-    async fn keys(&self) -> Keys {
+    pub(super) async fn keys(&self) -> Keys {
         let answer = self.assume(ROLE, "owner", "").await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         let [id, secret, token, expiration] =
@@ -51,7 +51,7 @@ impl Api {
     }
 
     /// A request signed as AWS's clients sign; `change` is what happens to it on its way.
-    async fn signed(
+    pub(super) async fn signed(
         &self,
         keys: &Keys,
         audience: Audience<'_>,

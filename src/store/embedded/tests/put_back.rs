@@ -10,7 +10,8 @@ async fn changed_since_the_copy() -> FolderBench {
     store.commit(contract::fixture(epoch)).await.unwrap();
     let first = store.secret(&arn(2)).await.unwrap().unwrap();
     let first = Change::PutSecret(SecretRecord { policy: Some(2), ..first }, Expected::Revision(1));
-    store.commit(batch(epoch, vec![first, Change::PutPolicy(contract::policy(2, 2))])).await.unwrap();
+    let key = Change::PutAccessKey(contract::access_key(1), Expected::Absent);
+    store.commit(batch(epoch, vec![first, Change::PutPolicy(contract::policy(2, 2)), key])).await.unwrap();
     drop(store);
     std::fs::copy(bench.path("tidelock.db"), bench.path("old.db")).unwrap();
     let store = open(bench.folder.path()).await.unwrap();
@@ -21,6 +22,7 @@ async fn changed_since_the_copy() -> FolderBench {
     let changes = vec![
         Change::PutSecret(SecretRecord { policy: Some(3), ..with_policy }, Expected::Revision(2)),
         Change::PutPolicy(contract::policy(2, 3)),
+        Change::PutAccessKey(contract::access_key(1), Expected::Revision(1)),
         Change::PutInstallation(moved),
         Change::PutSecret(store.secret(&arn(1)).await.unwrap().unwrap(), Expected::Revision(1)),
         Change::PutVersion(version(1, 2)),
@@ -57,7 +59,7 @@ async fn a_row_put_back_from_an_older_copy_of_itself_is_noticed() {
         assert_eq!(reopened_after(&bench, &sql).await, Err(StoreError::RowsPutBack), "{}", table.name);
         seen.push(table.name);
     }
-    assert_eq!(seen, ["installation", "secret", "version", "rotation", "mount", "policy"]);
+    assert_eq!(seen, ["installation", "secret", "version", "rotation", "mount", "policy", "access_key"]);
     // The ledger's own row from the older copy does not know the newer rows.
     let sql = "INSERT OR REPLACE INTO main.position SELECT * FROM old.position";
     assert_eq!(reopened_after(&bench, sql).await, Err(StoreError::RowsPutBack));

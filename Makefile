@@ -22,6 +22,7 @@ needs: ## Say in one sentence what is missing on this machine before anything ca
 .PHONY: check
 check: needs $(CARGO_DENY) ## Run what is fast: format, lints, unit tests, documentation, licences
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path e2e/clients/rust/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --lib --bins
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet

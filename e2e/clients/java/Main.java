@@ -1,3 +1,4 @@
+import java.lang.reflect.Method;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -53,7 +54,16 @@ public final class Main {
     }
 
     public static void main(String[] arguments) {
-        for (Map.Entry<String, Step> each : new Main().steps().entrySet()) {
+        Map<String, Step> steps = new Main().steps();
+        for (Method each : SecretsManagerClient.class.getMethods()) {
+            // What a newer version brings has to be told as well.
+            String operation = each.getName().substring(0, 1).toUpperCase() + each.getName().substring(1);
+            if (each.getReturnType().getSimpleName().equals(operation + "Response") && !steps.containsKey(operation)) {
+                System.out.println(operation + " failed: it is not in the story");
+                System.exit(1);
+            }
+        }
+        for (Map.Entry<String, Step> each : steps.entrySet()) {
             try {
                 each.getValue().run();
             } catch (Exception | AssertionError error) {

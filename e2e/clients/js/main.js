@@ -181,6 +181,13 @@ const story = {
   },
 };
 
+// What a newer version brings has to be told as well.
+const has = Object.keys(sdk).filter((name) => /^[A-Z].*Command$/.test(name) && name !== "$Command");
+const untold = has.map((name) => name.replace(/Command$/, "")).filter((operation) => !(operation in story));
+for (const operation of untold) {
+  console.log(operation, "failed: it is not in the story");
+  process.exit(1);
+}
 for (const [operation, step] of Object.entries(story)) {
   try {
     await step();

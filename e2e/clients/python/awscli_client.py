@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 
+import awscli
+
 from story import Refused, Story
 
 AWS = os.path.join(os.path.dirname(sys.executable), "aws")
@@ -65,5 +67,11 @@ def pages(operation, key, **members):
     return found
 
 
-LACKS = ["AssociateCrossAccountReplica", "DisassociateCrossAccountReplica", "ListResourcePolicies"]
-Story(call, pages, LACKS).tell()
+def operations():
+    """Those of the model that the command is made from."""
+    models = os.path.join(os.path.dirname(awscli.__file__), "botocore", "data", "secretsmanager", "2017-10-17")
+    with open(os.path.join(models, "service-2.json"), encoding="utf-8") as model:
+        return list(json.load(model)["operations"])
+
+
+Story(call, pages, operations()).tell()

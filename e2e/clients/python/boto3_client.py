@@ -44,4 +44,4 @@ def by_hand(operation, key, members):
     return found
 
 
-Story(call, pages).tell()
+Story(call, pages, client.meta.service_model.operation_names).tell()

@@ -130,6 +130,9 @@ pub struct ServerArgs {
     /// The least time between two writes of the consumers in one status
     #[arg(long, default_value = "2s", value_parser = duration, hide = true)]
     pub status_every: Duration,
+    /// A name or an address under which programs outside of the cluster reach the server; may be given several times
+    #[arg(long = "api-name", value_name = "NAME", value_parser = host_name)]
+    pub api_names: Vec<String>,
     /// How many requests a second one ServiceAccount may send to AWS's API; beyond that it gets ThrottlingException
     #[arg(long, default_value_t = aws::PER_CALLER)]
     pub api_requests_per_second: NonZeroU32,
@@ -204,16 +207,17 @@ impl ServerArgs {
         self.node_service_account.clone().unwrap_or_else(|| format!("{}-node", self.name))
     }
 
-    /// The names that clients use for the server: its Service in every spelling that resolves.
+    /// The names that clients use for the server: its Service in every spelling that resolves, and what was given.
     pub fn host_names(&self) -> Vec<String> {
         let (service, namespace) = (self.server_name(), &self.namespace);
-        vec![
+        let own = [
             format!("{service}.{namespace}.svc"),
             format!("{service}.{namespace}.svc.cluster.local"),
             format!("{service}.{namespace}"),
             service,
             "localhost".to_owned(),
-        ]
+        ];
+        own.into_iter().chain(self.api_names.iter().cloned()).collect()
     }
 }
 
@@ -293,6 +297,20 @@ fn account(text: &str) -> Result<String, String> {
     if right { Ok(text.to_owned()) } else { Err("write 12 digits, such as 000000000000".to_owned()) }
 }
 
+/// What a certificate can be for: a DNS name without wildcards, or an IP address.
+fn host_name(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        inner && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let is_name = text.len() <= 253 && text.split('.').all(is_label);
+    if is_name || text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("write a DNS name in lower case without a wildcard, or an IP address, such as secrets.example.org"
+        .to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let length = clock::length_of_time(text).filter(|length| !length.is_zero());
     length.ok_or_else(|| "write a whole number and one of ms, s, m or h, such as 2s".to_owned())
@@ -314,6 +332,19 @@ mod tests {
         let given = ["server", "--namespace=tl", "--pod-name=p", "--installation=tidelock.tl", "--image=i"];
         let parsed = OnlyServer::try_parse_from(given.iter().chain(extra));
         parsed.map(|parsed| parsed.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_server_s_certificate_has_the_names_that_outsiders_use() {
+        let names = |given: &[&str]| server(given).map(|args| args.host_names());
+        let given = ["--api-name=secrets.example.org", "--api-name=192.0.2.7", "--api-name=2001:db8::7"];
+        let (plain, more) = (names(&[]).unwrap(), names(&given).unwrap());
+        assert_eq!(more[..plain.len()], plain);
+        assert_eq!(more[plain.len()..], ["secrets.example.org", "192.0.2.7", "2001:db8::7"]);
+        for wrong in ["*.example.org", "", "a b", "https://a", "a:8444", "-a.b", "a..b", "A.b"] {
+            let refused = names(&[&format!("--api-name={wrong}")]).unwrap_err();
+            assert!(refused.contains("--api-name") && refused.contains("write a DNS name"), "{refused}");
+        }
     }
 
     #[test]

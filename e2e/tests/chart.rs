@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
 use tidelock_e2e::install::{NAMESPACE, RELEASE};
 use tidelock_e2e::{Cluster, Options, generate};
 
@@ -136,14 +139,23 @@ async fn the_ready_roles_hold_what_their_names_say_and_no_reader_reveals() {
         ("project", "managedsecrets/value", [false, false, true, false, false]),
         ("put", "managedsecrets/value", [false, false, true, false, false]),
         ("stage", "managedsecrets/value", [false, false, true, false, false]),
-        ("create", "accesskeys", [false, false, true, false, false]),
-        ("list", "accesskeys", [false, false, true, false, false]),
-        ("delete", "accesskeys", [false, false, true, false, false]),
         ("get", "managedsecrets/value", [false; 5]),
     ] {
         for (role, expected) in roles.into_iter().zip(who) {
             assert_eq!(may(role, verb, resource, "shop").await, expected, "{role}: {verb} {resource}");
         }
+    }
+    // kubectl asks about no resource that the API server does not serve.
+    let reviews: Api<SubjectAccessReview> = Api::all(cluster.client());
+    for (role, verb) in
+        roles.into_iter().flat_map(|role| ["create", "list", "delete"].map(|verb| (role, verb)))
+    {
+        let asked =
+            json!({"group": "tidelock.dev", "resource": "accesskeys", "verb": verb, "namespace": "shop"});
+        let review =
+            serde_json::from_value(json!({"spec": {"user": role, "resourceAttributes": asked}})).unwrap();
+        let answer = reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap();
+        assert_eq!(answer.allowed, role == "tidelock-admin", "{role}: {verb} accesskeys");
     }
     assert!(
         !may("tidelock-admin", "reveal", "managedsecrets/value", "default").await,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 
 use crate::api::aws;
 use crate::node::args::{MounterArgs, NodeArgs};
@@ -136,6 +137,10 @@ pub struct ServerArgs {
     /// How many requests a second one ServiceAccount may send to AWS's API; beyond that it gets ThrottlingException
     #[arg(long, default_value_t = aws::PER_CALLER)]
     pub api_requests_per_second: NonZeroU32,
+    /// Networks of load balancers that begin each connection to AWS's API with the PROXY protocol: they tell who the caller
+    /// is, for aws:SourceIp
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub proxy_protocol_from: Vec<IpNet>,
     /// How often the rights of each mount are asked for again
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub recheck_every: Duration,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kube::Client;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +65,8 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     tasks.spawn("health", health);
     tasks.spawn("metrics", metrics.keep_up(tasks.stop()));
 
+    // Open before there is anything to serve: after a restart clients wait for the answer, in place of being refused.
+    let api = doors::bind("api", args.api_listen).await?;
     let client = Client::try_default().await.context("the cluster is not configured")?;
     let clock = SystemClock::shared();
     let (events, publisher) = EventPublisher::new(client.clone(), Arc::clone(&clock), args.pod_name.clone());
@@ -80,7 +83,7 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         ended = &mut election => Err(anyhow::anyhow!("the election ended: {ended:?}")),
-        ended = lead(&ground, &mut tasks, positions, hold, [leader, store]) => ended,
+        ended = lead(&ground, &mut tasks, positions, hold, api, [leader, store]) => ended,
     };
     tracing::info!("stopping");
     tasks.drain().await;
@@ -106,6 +109,7 @@ async fn lead(
     tasks: &mut Tasks,
     positions: watch::Sender<Option<StorePosition>>,
     mut hold: watch::Receiver<LeaseHold>,
+    api: TcpListener,
     [leader, store]: [Component; 2],
 ) -> anyhow::Result<()> {
     leader.not_ready("Standby", "waits for the Lease");
@@ -131,7 +135,7 @@ async fn lead(
         fenced: fenced.clone(),
     });
     let told = trouble::tell(Arc::clone(&watched), opened.epoch, seen_troubles, store, OPEN_AGAIN);
-    serve(ground, tasks, watched, opened).await?;
+    serve(ground, tasks, watched, opened, api).await?;
     let cut = tasks.stop();
     tasks.spawn("store", async move {
         cut.run_until_cancelled(told).await;
@@ -174,6 +178,7 @@ async fn serve(
     tasks: &mut Tasks,
     store: Arc<dyn Store>,
     opened: Opened,
+    api: TcpListener,
 ) -> anyhow::Result<()> {
     let Ground { args, client, clock, .. } = ground;
     let rights = Arc::new(AccessReviews::new(client.clone(), Arc::clone(clock)));
@@ -210,7 +215,7 @@ async fn serve(
     tasks.spawn("managed secrets", controller);
     tasks.spawn("refusals", Arc::clone(&keeper).keep_refusals(tasks.stop()));
     tasks.spawn("nodes", nodes::run(client.clone(), Arc::clone(&keeper), tasks.stop()));
-    let ca = doors::open(ground, tasks, &keeper).await?;
+    let ca = doors::open(ground, tasks, &keeper, api).await?;
     let rotations = RotationPorts {
         client: client.clone(),
         keeper,

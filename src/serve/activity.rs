@@ -46,6 +46,13 @@ impl Activity {
         self.under_way.load(Ordering::SeqCst) > 0
     }
 
+    /// Returns when there is or was a request.
+    pub(super) async fn first_request(&self) {
+        while !self.any_request() {
+            self.changed.notified().await;
+        }
+    }
+
     /// Returns when nothing has begun or ended for as long as the limits allow.
     /// `notify_one` keeps a permit, so a change between the look and the wait is not lost.
     pub(super) async fn quiet(&self, limits: &Limits) -> Quiet {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 use super::activity::{Activity, Counted, Failed};
-use super::{BoxError, Limits, Peer, Protocol};
+use super::{BoxError, LAST_CHANCE, Limits, Peer, Protocol, proxied};
 
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// What a client may send before anybody reads it, per HTTP/2 connection.
@@ -38,6 +39,7 @@ pub(super) struct Settings {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) protocol: Protocol,
     pub(super) limits: Limits,
+    pub(super) proxies: Arc<[IpNet]>,
     pub(super) draining: CancellationToken,
     pub(super) abort: CancellationToken,
 }
@@ -56,9 +58,13 @@ where
     match (stream, &settings.tls) {
         (Stream::Unix(stream), _) => speak(&settings, stream, None, peer, service).await,
         (Stream::Tcp(stream), None) => speak(&settings, stream, None, peer, service).await,
-        (Stream::Tcp(stream), Some(acceptor)) => {
-            let handshake = tokio::time::timeout(settings.limits.handshake_timeout, acceptor.accept(stream));
-            let Some(Ok(Ok(stream))) = settings.draining.run_until_cancelled(handshake).await else {
+        (Stream::Tcp(mut stream), Some(acceptor)) => {
+            let handshake = async {
+                let peer = proxied::peer(&mut stream, peer, &settings.proxies).await?;
+                acceptor.accept(stream).await.map(|stream| (stream, peer))
+            };
+            let handshake = tokio::time::timeout(settings.limits.handshake_timeout, handshake);
+            let Some(Ok(Ok((stream, peer)))) = settings.abort.run_until_cancelled(handshake).await else {
                 tracing::debug!(door = settings.door, "handshake not completed");
                 metrics::counter!("tidelock_handshakes_failed_total", "door" => settings.door).increment(1);
                 return;
@@ -83,14 +89,22 @@ where
     B::Error: Into<BoxError>,
 {
     let activity = Arc::new(Activity::default());
-    let counting = Arc::clone(&activity);
+    let (counting, draining) = (Arc::clone(&activity), settings.draining.clone());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let under_way = counting.begin();
         request.extensions_mut().insert(peer);
-        let answer = service.clone().oneshot(request);
+        let is_http1 = request.version() < Version::HTTP_2;
+        let (answer, draining) = (service.clone().oneshot(request), draining.clone());
         async move {
             match answer.await {
-                Ok(response) => Ok(response.map(|body| Counted::new(body, under_way))),
+                Ok(mut response) => {
+                    // HTTP/2 says it by a frame; hyper by this header only if it knew before the answer.
+                    if is_http1 && draining.is_cancelled() {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(header::CONNECTION, close);
+                    }
+                    Ok(response.map(|body| Counted::new(body, under_way)))
+                }
                 Err(error) => Err(Failed(error.into())),
             }
         }
@@ -125,6 +139,15 @@ async fn drive<C: GracefulConnection>(connection: C, activity: &Activity, settin
         _ = connection.as_mut() => return,
         _ = activity.quiet(&settings.limits) => {}
         () = settings.draining.cancelled() => {}
+    }
+    if settings.draining.is_cancelled() && !activity.any_request() {
+        // Its first request may be on its way, or lie in the socket already.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = activity.first_request() => {}
+            () = tokio::time::sleep(LAST_CHANCE) => {}
+            () = settings.abort.cancelled() => return,
+        }
     }
     // What has never sent a request will not read a farewell, nor will a peer that has stopped reading.
     let is_stalled = activity.is_busy() && !settings.draining.is_cancelled();

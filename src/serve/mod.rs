@@ -9,6 +9,7 @@ mod activity;
 mod bounded;
 mod connection;
 mod places;
+mod proxied;
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 use tokio::net::{TcpListener, UnixListener};
@@ -31,6 +34,9 @@ use tower::Service;
 pub use bounded::{BodyLimits, Bounded, Unread, Worded, bounded};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What has connected but sent nothing when the server stops gets so long for its first request.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// Waited after an accept that failed, for the usual reason is that file descriptors are used up.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -48,6 +54,8 @@ pub struct Door {
 
 pub enum Listener {
     Tcp(TcpListener),
+    /// With load balancers that begin each connection with the PROXY protocol; nobody else is believed.
+    Proxied(TcpListener, Arc<[IpNet]>),
     Unix(UnixListener),
 }
 
@@ -139,6 +147,7 @@ where
         tls: door.tls.map(tokio_rustls::TlsAcceptor::from),
         protocol: door.protocol,
         limits: door.limits,
+        proxies: door.listener.proxies(),
         draining: shutdown.clone(),
         abort: abort.clone(),
     });
@@ -160,6 +169,15 @@ where
             drop(place);
         });
     }
+    // Whoever is in the kernel's queue has connected, and may have sent a request.
+    while let (Some(place), Some(Ok((stream, peer)))) = (places.free(), door.listener.accept().now_or_never())
+    {
+        let serving = connection::serve(Arc::clone(&settings), stream, peer, service.clone());
+        tasks.spawn(async move {
+            serving.await;
+            drop(place);
+        });
+    }
     drop(door.listener);
     tasks.close();
     if tokio::time::timeout(door.limits.drain_timeout, tasks.wait()).await.is_err() {
@@ -170,9 +188,16 @@ where
 }
 
 impl Listener {
+    fn proxies(&self) -> Arc<[IpNet]> {
+        match self {
+            Listener::Proxied(_, proxies) => Arc::clone(proxies),
+            Listener::Tcp(_) | Listener::Unix(_) => Arc::default(),
+        }
+    }
+
     async fn accept(&self) -> io::Result<(connection::Stream, Peer)> {
         match self {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener) | Listener::Proxied(listener, _) => {
                 let (stream, from) = listener.accept().await?;
                 // Answers are small and waited for.
                 stream.set_nodelay(true)?;

@@ -25,11 +25,16 @@ impl Places {
 
     /// The next place; `None` when the door closes.
     pub(super) async fn next(&mut self, shutdown: &CancellationToken) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+        if let Some(place) = self.free() {
             return Some(place);
         }
         self.tell(Instant::now());
         shutdown.run_until_cancelled(Arc::clone(&self.free).acquire_owned()).await?.ok()
+    }
+
+    /// A place, if one is free just now.
+    pub(super) fn free(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
     }
 
     fn tell(&mut self, now: Instant) {

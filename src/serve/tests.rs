@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+mod edges;
+
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(20);

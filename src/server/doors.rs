@@ -56,11 +56,12 @@ pub async fn health(
     Ok(run(door, bounded(warp::service(routes), HEALTH_BODY), stop))
 }
 
-/// Everything that only the leader serves. Gives what pods are to trust, as it is now.
+/// Everything that only the leader serves; `api` is the AWS API's port. Gives what pods are to trust, as it is now.
 pub(super) async fn open(
     ground: &Ground,
     tasks: &mut Tasks,
     keeper: &Arc<Keeper>,
+    api: TcpListener,
 ) -> anyhow::Result<watch::Receiver<Arc<str>>> {
     let Ground { args, client, clock, events, readiness, .. } = ground;
     let certificates = Certificates::new();
@@ -76,7 +77,7 @@ pub(super) async fn open(
         endpoint: endpoint(args),
         clock: Arc::clone(clock),
     };
-    let door = http("webhook", args.webhook_listen, &certificates).await?;
+    let door = http("webhook", listen("webhook", args.webhook_listen).await?, &certificates);
     let routes = warp::service(webhook::routes(webhook));
     tasks.spawn("webhook", run(door, bounded(routes, webhook::BODY_LIMITS), tasks.stop()));
 
@@ -91,7 +92,8 @@ pub(super) async fn open(
         audience: format!("{}/api", args.installation),
         draw_password: |rules| rules.draw(&mut SystemRandom),
     };
-    let door = http("api", args.api_listen, &certificates).await?;
+    let listener = Listener::Proxied(api, args.proxy_protocol_from.clone().into());
+    let door = http("api", listener, &certificates);
     let routes = warp::service(aws::routes(Arc::new(aws)));
     tasks.spawn("api", run(door, bounded(routes, API_BODY).worded(aws::unread), tasks.stop()));
 
@@ -121,18 +123,9 @@ fn endpoint(args: &ServerArgs) -> Endpoint {
     }
 }
 
-async fn http(
-    name: &'static str,
-    address: SocketAddr,
-    certificates: &Arc<Certificates>,
-) -> anyhow::Result<Door> {
-    Ok(Door {
-        name,
-        listener: listen(name, address).await?,
-        tls: Some(tls(Protocol::Http, Arc::clone(certificates) as _)),
-        protocol: Protocol::Http,
-        limits: Limits::http(),
-    })
+fn http(name: &'static str, listener: Listener, certificates: &Arc<Certificates>) -> Door {
+    let tls = Some(tls(Protocol::Http, Arc::clone(certificates) as _));
+    Door { name, listener, tls, protocol: Protocol::Http, limits: Limits::http() }
 }
 
 fn node_settings(ground: &Ground, keeper: &Arc<Keeper>, tokens: Arc<dyn Authenticate>) -> NodeSettings {
@@ -164,6 +157,11 @@ fn settings(args: &ServerArgs) -> TrustSettings {
 }
 
 async fn listen(name: &'static str, address: SocketAddr) -> anyhow::Result<Listener> {
+    bind(name, address).await.map(Listener::Tcp)
+}
+
+/// A port whose clients wait in the kernel's queue until it is served.
+pub(super) async fn bind(name: &'static str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.map(Listener::Tcp).with_context(|| format!("the port of {name}, {address}, cannot be opened"))
+    listener.with_context(|| format!("the port of {name}, {address}, cannot be opened"))
 }

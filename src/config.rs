@@ -2,13 +2,14 @@
 //! Must not act on what it reads, and must not take secrets: those come from files or from the cluster.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use listenfd::ListenFd;
 
 use crate::api::aws;
 use crate::node::args::{MounterArgs, NodeArgs};
@@ -319,6 +320,13 @@ fn host_name(text: &str) -> Result<String, String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let length = clock::length_of_time(text).filter(|length| !length.is_zero());
     length.ok_or_else(|| "write a whole number and one of ms, s, m or h, such as 2s".to_owned())
+}
+
+/// The AWS API's port, where whoever started this process holds it open (systemd's socket activation: `LISTEN_FDS`): clients
+/// who come while the server is replaced wait, and are not refused.
+pub fn inherited_listener() -> std::io::Result<Option<TcpListener>> {
+    let listener = ListenFd::from_env().take_tcp_listener(0)?;
+    listener.map(|listener| listener.set_nonblocking(true).map(|()| listener)).transpose()
 }
 
 #[cfg(test)]

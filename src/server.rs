@@ -27,7 +27,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::cluster::{
     AccessReviews, Elector, EventPublisher, EventSender, LeaseHold, LeaseSettings, StorePosition,
 };
-use crate::config::ServerArgs;
+use crate::config::{self, ServerArgs};
 use crate::controller::rotation::{JobSettings, RotationPorts, Rotators};
 use crate::controller::{managed_secret, nodes, rotation};
 use crate::keeper::{self, Keeper};
@@ -66,7 +66,10 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     tasks.spawn("metrics", metrics.keep_up(tasks.stop()));
 
     // Open before there is anything to serve: after a restart clients wait for the answer, in place of being refused.
-    let api = doors::bind("api", args.api_listen).await?;
+    let api = match config::inherited_listener()? {
+        Some(held) => TcpListener::from_std(held)?,
+        None => doors::bind("api", args.api_listen).await?,
+    };
     let client = Client::try_default().await.context("the cluster is not configured")?;
     let clock = SystemClock::shared();
     let (events, publisher) = EventPublisher::new(client.clone(), Arc::clone(&clock), args.pod_name.clone());

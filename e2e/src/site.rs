@@ -2,6 +2,7 @@
 //! Must not need nodes: the pods are objects that nobody runs.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,9 +12,12 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use crate::{Cluster, wait_for};
@@ -29,6 +33,8 @@ pub struct Site {
     folder: tempfile::TempDir,
     ports: Vec<u16>,
     program: PathBuf,
+    /// The AWS API's port, where somebody else than the server holds it.
+    held: Option<std::net::TcpListener>,
     server: Child,
 }
 
@@ -42,6 +48,15 @@ where
 impl Site {
     /// With this program as the server.
     pub async fn new(program: &Path) -> Result<Self> {
+        Self::start(program, false).await
+    }
+
+    /// The same, with the AWS API's port held open for it, as systemd does by socket activation.
+    pub async fn holding_port(program: &Path) -> Result<Self> {
+        Self::start(program, true).await
+    }
+
+    async fn start(program: &Path, holds_port: bool) -> Result<Self> {
         let cluster = Cluster::api_only().await?;
         let client = cluster.client();
         for name in [NS, "tidelock-rotations", SHOP] {
@@ -56,11 +71,16 @@ impl Site {
             listeners.push(TcpListener::bind("127.0.0.1:0").await?);
         }
         let ports = listeners.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<_>>>()?;
+        let held = if holds_port { Some(listeners.remove(2).into_std()?) } else { None };
         drop(listeners);
+        if let Some(held) = &held {
+            // A child gets what is not to be closed.
+            fcntl_setfd(held, FdFlags::empty())?;
+        }
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("store"))?;
-        let server = start(program, &cluster, folder.path(), &ports)?;
-        Ok(Self { client, cluster, folder, ports, program: program.to_owned(), server })
+        let server = start(program, held.as_ref(), &cluster, folder.path(), &ports)?;
+        Ok(Self { client, cluster, folder, ports, program: program.to_owned(), held, server })
     }
 
     /// Kills the server and has another take over its store.
@@ -69,13 +89,41 @@ impl Site {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), NS);
         let free = Patch::Merge(json!({"spec": {"holderIdentity": null}}));
         leases.patch("tidelock-server", &PatchParams::default(), &free).await?;
-        self.server = start(&self.program, &self.cluster, self.folder.path(), &self.ports)?;
+        self.server = self.another()?;
         Ok(())
     }
 
     /// Of the store, the tokens and the rest, for as long as the site is there.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    fn another(&self) -> Result<Child> {
+        start(&self.program, self.held.as_ref(), &self.cluster, self.folder.path(), &self.ports)
+    }
+
+    /// Ends the server as kubelet does, and has another take over. Gives how long the first one took to end.
+    pub async fn roll(&mut self) -> Result<Duration> {
+        let begun = std::time::Instant::now();
+        let id = self.server.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("it runs")?;
+        kill_process(id, Signal::TERM)?;
+        let ended = tokio::time::timeout(DEADLINE, self.server.wait()).await.context("it does not end")??;
+        let took = begun.elapsed();
+        anyhow::ensure!(ended.success(), "the server ended with {ended}");
+        self.server = self.another()?;
+        Ok(took)
+    }
+
+    /// Waits until the server says that it is ready.
+    pub async fn ready(&self) -> Result<()> {
+        wait_for("the server to be ready", DEADLINE, async || {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await.ok()?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.ok()?;
+            answer.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await
     }
 
     /// What the server has said so far.
@@ -137,8 +185,23 @@ impl Site {
     }
 }
 
-fn start(program: &Path, cluster: &Cluster, folder: &Path, ports: &[u16]) -> Result<Child> {
-    let mut command = Command::new(program);
+fn start(
+    program: &Path,
+    held: Option<&std::net::TcpListener>,
+    cluster: &Cluster,
+    folder: &Path,
+    ports: &[u16],
+) -> Result<Child> {
+    let mut command = match held {
+        None => Command::new(program),
+        Some(held) => {
+            // Whoever is to take over the socket is named by his process, which only he knows.
+            let take = format!("exec 3<&{}; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", held.as_raw_fd());
+            let mut command = Command::new("bash");
+            command.args(["-c", &take, "bash"]).arg(program);
+            command
+        }
+    };
     command
         .args(["server", "--namespace", NS, "--pod-name", "tidelock-server-0", "--image", "none"])
         .args(["--installation", "tidelock.tidelock", "--relist-every", "2s", "--log-level", "debug"])

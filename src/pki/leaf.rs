@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::sync::SetOnce;
 
 use super::authority::{SigningKey, later, set_validity};
 use super::{Authority, Lifetimes, PkiError};
@@ -67,6 +68,7 @@ impl Authority {
 #[derive(Debug, Default)]
 pub struct Certificates {
     shown: ArcSwapOption<CertifiedKey>,
+    there: SetOnce<()>,
 }
 
 impl Certificates {
@@ -77,6 +79,13 @@ impl Certificates {
     /// Connections that are open keep what they were shown.
     pub fn show(&self, leaf: &Leaf) {
         self.shown.store(Some(Arc::clone(&leaf.certified)));
+        // An error says that an earlier leaf was the first.
+        let _ = self.there.set(());
+    }
+
+    /// Returns when there is a leaf to show. Before that a handshake would fail, and clients do not try that again.
+    pub async fn there(&self) {
+        self.there.wait().await;
     }
 
     pub fn is_empty(&self) -> bool {

@@ -79,7 +79,11 @@ pub(super) async fn open(
     };
     let door = http("webhook", listen("webhook", args.webhook_listen).await?, &certificates);
     let routes = warp::service(webhook::routes(webhook));
-    tasks.spawn("webhook", run(door, bounded(routes, webhook::BODY_LIMITS), tasks.stop()));
+    let (shown, stop) = (Arc::clone(&certificates), tasks.stop());
+    tasks.spawn("webhook", async move {
+        stop.run_until_cancelled(shown.there()).await;
+        run(door, bounded(routes, webhook::BODY_LIMITS), stop).await;
+    });
 
     let tokens: Arc<dyn Authenticate> = Arc::new(TokenReviewer::new(client.clone()));
     let aws = AwsApi {
@@ -95,18 +99,23 @@ pub(super) async fn open(
     let listener = Listener::Proxied(api, args.proxy_protocol_from.clone().into());
     let door = http("api", listener, &certificates);
     let routes = warp::service(aws::routes(Arc::new(aws)));
-    tasks.spawn("api", run(door, bounded(routes, API_BODY).worded(aws::unread), tasks.stop()));
+    let (shown, stop) = (Arc::clone(&certificates), tasks.stop());
+    tasks.spawn("api", async move {
+        stop.run_until_cancelled(shown.there()).await;
+        run(door, bounded(routes, API_BODY).worded(aws::unread), stop).await;
+    });
 
     let streams = NodeDoor::new(node_settings(ground, keeper, tokens), tasks.stop());
     let door = Door {
         name: "stream",
         listener: listen("stream", args.node_listen).await?,
-        tls: Some(tls(Protocol::Grpc, certificates)),
+        tls: Some(tls(Protocol::Grpc, Arc::clone(&certificates) as _)),
         protocol: Protocol::Grpc,
         limits: Limits::grpc(),
     };
     let (service, stop) = (streams.service(), tasks.stop());
     tasks.spawn("stream", async move {
+        stop.run_until_cancelled(certificates.there()).await;
         run(door, service, stop).await;
         streams.drained().await;
     });

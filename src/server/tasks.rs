@@ -11,12 +11,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 pub struct Tasks {
     set: JoinSet<&'static str>,
+    /// Those that have not ended.
+    names: Vec<&'static str>,
     stop: CancellationToken,
 }
 
 impl Tasks {
     pub fn new(stop: CancellationToken) -> Self {
-        Self { set: JoinSet::new(), stop }
+        Self { set: JoinSet::new(), names: Vec::new(), stop }
     }
 
     /// A token that is cancelled when the tasks are to end.
@@ -25,6 +27,7 @@ impl Tasks {
     }
 
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.names.push(name);
         self.set.spawn(async move {
             task.await;
             name
@@ -44,9 +47,14 @@ impl Tasks {
     /// Stops all and waits for them; what does not end in time is cut off.
     pub async fn drain(mut self) {
         self.stop.cancel();
-        let all = async { while self.set.join_next().await.is_some() {} };
+        let Self { set, names, .. } = &mut self;
+        let all = async {
+            while let Some(ended) = set.join_next().await {
+                names.retain(|name| ended.as_ref().ok() != Some(name));
+            }
+        };
         if tokio::time::timeout(DRAIN_MAX, all).await.is_err() {
-            tracing::warn!(tasks = self.set.len(), "tasks were cut off at shutdown");
+            tracing::warn!(tasks = names.join(", "), "tasks were cut off at shutdown");
         }
     }
 }

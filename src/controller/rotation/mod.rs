@@ -19,7 +19,7 @@ mod unscheduled;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -171,12 +171,27 @@ pub async fn run(ports: RotationPorts, shutdown: CancellationToken) {
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, on_error, Arc::clone(&ctx))
         .for_each(|_| async {});
+    let followed = async {
+        tokio::select! {
+            () = followed => {}
+            () = stopped_early(&stop, &ctx) => {}
+        }
+    };
     tokio::join!(
         followed,
         stop.run_until_cancelled(unscheduled::run(&ctx)),
         stop.run_until_cancelled(asked::run(&ctx)),
         stop.run_until_cancelled(configured::run(&ctx)),
     );
+}
+
+/// Returns when the loop is stopped before it knows all schedules. It has begun nothing then, and would wait for ever for
+/// the rest of them.
+async fn stopped_early(stop: &CancellationToken, ctx: &RotationContext) {
+    stop.cancelled().await;
+    if ctx.schedules.wait_until_ready().now_or_never().is_some() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn reconcile(

@@ -126,6 +126,19 @@ impl Site {
         .await
     }
 
+    /// The AWS API's port.
+    pub fn port(&self) -> u16 {
+        self.ports[2]
+    }
+
+    /// The server's resident memory, in KiB.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let id = self.server.id().context("it has ended")?;
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("its memory")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// What the server has said so far.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.path().join("log"))?)

@@ -2,7 +2,7 @@
 //! Must not serve kubelet before it knows what is mounted.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let link = start_uplink(&config, &volumes, &stopping, &mut tasks);
     let registered = start_sockets(&config, &volumes, link, &stopping, &mut tasks)?;
+    let socket = identity(&config.registration_socket);
 
     let outcome = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
@@ -85,7 +86,10 @@ pub async fn run(
         refused = until_refused(registered, &readiness) => Err(NodeError::Refused(refused)),
     };
     // kubelet deregisters the driver when the socket is gone; its calls then wait for our successor.
-    let _ = std::fs::remove_file(&config.registration_socket);
+    // After a forced deletion of our pod that has begun already, and the socket is its own.
+    if socket.is_some() && identity(&config.registration_socket) == socket {
+        let _ = std::fs::remove_file(&config.registration_socket);
+    }
     stopping.cancel();
     while tasks.join_next().await.is_some() {}
     volumes.settle().await;
@@ -203,6 +207,11 @@ fn door(name: &'static str, path: &Path) -> Result<Door, NodeError> {
         protocol: Protocol::Grpc,
         limits: Limits::grpc(),
     })
+}
+
+/// Which file stands there. That of a socket is not given to another while somebody listens on it.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Ends when kubelet refuses. It may register us again and again: after its own restarts.

@@ -172,6 +172,16 @@ impl TestNode {
         soon("the agent's end", running).await.unwrap().unwrap();
     }
 
+    /// As a forced deletion of the agent's pod does: the next one begins before this one has ended.
+    pub(super) async fn replace_agent(&mut self) {
+        let (shutdown, running) = self.agent.take().unwrap();
+        // What is there from now on is the next one's.
+        fs::remove_file(self.path("registry").join(format!("{DRIVER}@localhost"))).unwrap();
+        self.start_agent().await;
+        shutdown.cancel();
+        soon("the former agent's end", running).await.unwrap().unwrap();
+    }
+
     /// As SIGKILL: no farewell, sockets and files stay as they are.
     pub(super) async fn kill_agent(&mut self) {
         let (_, running) = self.agent.take().unwrap();

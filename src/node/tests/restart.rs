@@ -21,6 +21,17 @@ async fn a_complete_mount_is_confirmed_whatever_the_server_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_ends_after_the_next_has_begun_takes_nothing_from_it() {
+    let mut node = TestNode::start().await;
+    drop(node.with_volume().await);
+    node.replace_agent().await;
+    let socket = node.path("registry").join(format!("{DRIVER}@localhost"));
+    assert!(socket.exists(), "kubelet would take the driver for gone");
+    node.register(true).await;
+    node.publish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_agent_tells_what_it_holds_and_gets_what_it_missed() {
     let mut node = TestNode::start().await;
     let stream = node.with_volume().await;

@@ -111,8 +111,7 @@ impl Keeper {
             kind: value.kind,
             sealed,
         }));
-        let versions = self.ports.store.versions(&arn).await?;
-        let surplus = surplus(versions, &record, now, usize::from(!fills));
+        let surplus = self.surplus_of(&record, now, usize::from(!fills)).await?;
         changes.extend(surplus.into_iter().map(|old| Change::RemoveVersion(arn.clone(), old)));
         record.changed_at = now;
         let (kept, expected) = (record.stages.clone(), Expected::Revision(record.revision));
@@ -126,6 +125,21 @@ impl Keeper {
         self.commit_then(&arn, changes, audit, after).await?;
         failpoint::reach("put.committed");
         Ok(Put { arn, name, version: token.clone(), stages: stages_of(&kept, token) })
+    }
+}
+
+impl Keeper {
+    /// Of the versions, with so many more. They are read only where there are too many.
+    async fn surplus_of(
+        &self,
+        record: &SecretRecord,
+        now: Timestamp,
+        added: usize,
+    ) -> Result<Vec<VersionId>, KeeperError> {
+        if self.ports.store.count_versions(&record.arn).await? + added <= VERSIONS_MAX {
+            return Ok(Vec::new());
+        }
+        Ok(surplus(self.ports.store.versions(&record.arn).await?, record, now, added))
     }
 }
 

@@ -94,6 +94,10 @@ impl Store for WatchedStore {
         self.seen(self.store.versions(arn).await)
     }
 
+    async fn count_versions(&self, arn: &Arn) -> Result<usize, StoreError> {
+        self.seen(self.store.count_versions(arn).await)
+    }
+
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {
         self.seen(self.store.rotation(arn).await)
     }

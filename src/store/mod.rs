@@ -53,6 +53,8 @@ pub trait Store: Send + Sync {
     async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError>;
     /// All versions of a secret without their bodies.
     async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError>;
+    /// How many there are: cheap where there are many, and good for no more than to see whether a look is worth it.
+    async fn count_versions(&self, arn: &Arn) -> Result<usize, StoreError>;
 
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError>;
     async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError>;

@@ -17,6 +17,7 @@ pub async fn an_empty_store_holds_nothing(bench: &dyn Bench) {
     assert_eq!(store.secrets(None, 10).await.unwrap(), []);
     assert_eq!(store.version(&arn(1), &id(1)).await.unwrap(), None);
     assert_eq!(store.versions(&arn(1)).await.unwrap(), []);
+    assert_eq!(store.count_versions(&arn(1)).await.unwrap(), 0);
     assert_eq!(store.rotations().await.unwrap(), []);
     assert_eq!(store.policy(&arn(1)).await.unwrap(), None);
     assert_eq!(store.access_key(&access_key_id(1)).await.unwrap(), None);
@@ -50,6 +51,7 @@ pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
         assert_eq!(store.version(&arn(1), &id(2)).await.unwrap(), Some(empty_version(1, 2)));
         let summary = |n, has_value| VersionSummary { id: id(n), created_at: at(1), has_value };
         assert_eq!(store.versions(&arn(1)).await.unwrap(), [summary(1, true), summary(2, false)]);
+        assert_eq!(store.count_versions(&arn(1)).await.unwrap(), 2);
         let wanted = RotationRecord { revision: 1, ..rotation(1) };
         assert_eq!(store.rotation(&arn(1)).await.unwrap(), Some(wanted));
         assert_eq!(store.rotations().await.unwrap().len(), 2);

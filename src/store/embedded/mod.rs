@@ -219,6 +219,13 @@ impl Store for Embedded {
         self.readers.read(read).await
     }
 
+    async fn count_versions(&self, arn: &Arn) -> Result<usize, StoreError> {
+        let arn = arn.to_string();
+        let read =
+            move |connection: &Connection, _: &DerivedKey| VERSION.rows(connection, "WHERE arn = ?1", [arn]);
+        self.readers.read(read).await
+    }
+
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {
         let arn = arn.to_string();
         let read = move |connection: &Connection, key: &DerivedKey| {

@@ -94,6 +94,7 @@ pub fn secret(number: usize, current: usize, revision: u64) -> Result<SecretReco
         created_at: at(0)?,
         changed_at: at(1)?,
         accessed_at: None,
+        versions_accessed_at: BTreeMap::new(),
         rotated_at: None,
         stages,
         grants: vec![GrantRecord { account, stages: vec![Stage::current()], keys: None }],

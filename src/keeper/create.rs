@@ -95,6 +95,7 @@ impl Keeper {
             created_at: now,
             changed_at: now,
             accessed_at: None,
+            versions_accessed_at: BTreeMap::new(),
             rotated_at: None,
             stages: Stages::new(),
             grants: wanted.grants.clone(),

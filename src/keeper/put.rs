@@ -112,6 +112,7 @@ impl Keeper {
             sealed,
         }));
         let surplus = self.surplus_of(&record, now, usize::from(!fills)).await?;
+        record.versions_accessed_at.retain(|version, _| !surplus.contains(version));
         changes.extend(surplus.into_iter().map(|old| Change::RemoveVersion(arn.clone(), old)));
         record.changed_at = now;
         let (kept, expected) = (record.stages.clone(), Expected::Revision(record.revision));

@@ -62,23 +62,26 @@ impl Keeper {
         let stages = stages_of(&record.stages, &wanted);
         let (arn, name) = (record.arn.clone(), record.name.clone());
         if failpoint::guard("audit-before-answer") {
-            self.write_down_access(record, audit).await?;
+            self.write_down_access(record, &wanted, audit).await?;
         }
         let value = SecretValue { kind: stored.kind, bytes };
         Ok(Revealed { arn, name, version: wanted, value, stages, created_at: stored.created_at })
     }
 
-    /// The audit's row, and once a day the date of the last access.
+    /// The audit's row, and once a day the date of the last access, of the secret and of this version.
     async fn write_down_access(
         &self,
         mut record: SecretRecord,
+        version: &VersionId,
         audit: AuditEntry,
     ) -> Result<(), KeeperError> {
         let today = day(audit.at);
-        if record.accessed_at == Some(today) {
+        let known = record.versions_accessed_at.get(version);
+        if record.accessed_at == Some(today) && known == Some(&today) {
             return self.commit(Vec::new(), vec![audit]).await;
         }
         record.accessed_at = Some(today);
+        record.versions_accessed_at.insert(version.clone(), today);
         let expected = Expected::Revision(record.revision);
         match self.commit(vec![Change::PutSecret(record, expected)], vec![audit.clone()]).await {
             // Somebody changes the secret just now. The date can wait for the next reading, the audit cannot.

@@ -22,6 +22,8 @@ pub struct Version {
     pub id: VersionId,
     pub created_at: Timestamp,
     pub stages: Vec<Stage>,
+    /// Day of the last read.
+    pub accessed_at: Option<Timestamp>,
 }
 
 impl Keeper {
@@ -38,6 +40,7 @@ impl Keeper {
             .into_iter()
             .map(|found| Version {
                 stages: stages_of(&record.stages, &found.id),
+                accessed_at: record.versions_accessed_at.get(&found.id).copied(),
                 id: found.id,
                 created_at: found.created_at,
             })

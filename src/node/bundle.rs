@@ -31,16 +31,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// As the agent's own file of authorities is now; `None` when that cannot be read or holds none.
-    pub fn read(ca_file: &Path) -> Option<Bundle> {
-        let text = fs::read(ca_file).ok()?;
-        let ours: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&text).flatten().collect();
-        if ours.is_empty() {
-            return None;
-        }
-        let ours = in_pem(&ours);
+    /// With these authorities, in PEM, beside the public ones.
+    fn of(ours: String) -> Bundle {
         let all = format!("{HEADING}{ours}{}", in_pem(webpki_root_certs::TLS_SERVER_ROOT_CERTS));
-        Some(Bundle { all, ours })
+        Bundle { all, ours }
     }
 
     pub fn files(&self) -> Result<Files<'_>, ProjectionError> {
@@ -53,6 +47,13 @@ impl Bundle {
         self.all.hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
+}
+
+/// Those of the agent's own file as it is now; `None` when that cannot be read or holds none.
+fn authorities(ca_file: &Path) -> Option<String> {
+    let text = fs::read(ca_file).ok()?;
+    let ours: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&text).flatten().collect();
+    (!ours.is_empty()).then(|| in_pem(&ours))
 }
 
 fn in_pem(certificates: &[CertificateDer<'_>]) -> String {
@@ -72,10 +73,12 @@ pub fn is_in(folder: BorrowedFd<'_>) -> bool {
     read.is_ok() && beginning == HEADING.as_bytes()
 }
 
-/// Gives the volumes the bundle of now. Blocks.
+/// Gives the volumes the bundle of now, which is made only when it is another: a quarter of a megabyte that is made at each
+/// look leaves the allocator with holes. Blocks.
 pub fn renew(volumes: &Arc<Volumes>, ca_file: &Path) {
-    match Bundle::read(ca_file) {
-        Some(bundle) => volumes.renew_bundle(bundle),
+    match authorities(ca_file) {
+        Some(ours) if volumes.bundle().is_some_and(|known| known.ours == ours) => {}
+        Some(ours) => volumes.renew_bundle(Bundle::of(ours)),
         None => {
             tracing::warn!(file = %ca_file.display(), "no certificate authority can be read: bundles stay as they are");
         }

@@ -88,6 +88,8 @@ pub struct SecretRecord {
     pub changed_at: Timestamp,
     /// Day of the last read.
     pub accessed_at: Option<Timestamp>,
+    /// Day of the last read of each version that was read.
+    pub versions_accessed_at: BTreeMap<VersionId, Timestamp>,
     pub rotated_at: Option<Timestamp>,
     pub stages: BTreeMap<Stage, VersionId>,
     pub grants: Vec<GrantRecord>,

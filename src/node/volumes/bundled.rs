@@ -67,7 +67,8 @@ impl Volumes {
         }
     }
 
-    fn bundle(&self) -> Option<Arc<Bundle>> {
+    /// What bundle volumes hold now.
+    pub fn bundle(&self) -> Option<Arc<Bundle>> {
         lock(&self.bundle).clone()
     }
 }

@@ -31,7 +31,8 @@ pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
     let mut store = bench.open().await.unwrap();
     let sealed = version(1, 1);
     let tags = Some(BTreeMap::from([("team".to_owned(), "orders \u{1f511}".to_owned())]));
-    let tagged = SecretRecord { tags, policy: Some(1), ..full_secret(1) };
+    let versions_accessed_at = BTreeMap::from([(id(1), at(61))]);
+    let tagged = SecretRecord { tags, policy: Some(1), versions_accessed_at, ..full_secret(1) };
     fill(&*store, 2).await;
     let changes = vec![
         Change::PutSecret(tagged.clone(), Expected::Absent),

@@ -54,6 +54,7 @@ pub fn secret(n: u32) -> SecretRecord {
         created_at: at(0),
         changed_at: at(0),
         accessed_at: None,
+        versions_accessed_at: BTreeMap::new(),
         rotated_at: None,
         stages: BTreeMap::new(),
         grants: Vec::new(),
@@ -82,6 +83,7 @@ pub fn full_secret(n: u32) -> SecretRecord {
         description: Some("orders \"login\" \u{1f511}".into()),
         changed_at: at(60),
         accessed_at: Some(at(61)),
+        versions_accessed_at: BTreeMap::new(),
         rotated_at: Some(at(62)),
         stages: BTreeMap::from([(Stage::current(), id(1)), (Stage::parse("mine").unwrap(), id(2))]),
         grants: vec![

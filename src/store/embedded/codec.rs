@@ -167,6 +167,8 @@ struct StoredSecret {
     created_at: Timestamp,
     changed_at: Timestamp,
     accessed_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    versions_accessed_at: BTreeMap<String, Timestamp>,
     rotated_at: Option<Timestamp>,
     stages: BTreeMap<String, String>,
     grants: Vec<StoredGrant>,
@@ -226,6 +228,11 @@ pub(super) fn secret_row(record: &SecretRecord) -> Result<Vec<Value>, StoreError
         created_at: record.created_at,
         changed_at: record.changed_at,
         accessed_at: record.accessed_at,
+        versions_accessed_at: record
+            .versions_accessed_at
+            .iter()
+            .map(|(id, at)| (id.to_string(), *at))
+            .collect(),
         rotated_at: record.rotated_at,
         stages: record.stages.iter().map(|(stage, id)| (stage.to_string(), id.to_string())).collect(),
         grants: record.grants.iter().map(stored_grant).collect(),
@@ -257,6 +264,10 @@ pub(super) fn secret(values: Vec<Value>) -> Result<SecretRecord, StoreError> {
     for (name, id) in &stored.stages {
         stages.insert(stage(name)?, VersionId::parse(id).map_err(|_| row.unreadable())?);
     }
+    let mut versions_accessed_at = BTreeMap::new();
+    for (id, at) in &stored.versions_accessed_at {
+        versions_accessed_at.insert(VersionId::parse(id).map_err(|_| row.unreadable())?, *at);
+    }
     let mut grants = Vec::with_capacity(stored.grants.len());
     for grant in stored.grants {
         let stages = grant.stages.iter().map(|text| stage(text)).collect::<Result<_, _>>()?;
@@ -275,6 +286,7 @@ pub(super) fn secret(values: Vec<Value>) -> Result<SecretRecord, StoreError> {
         created_at: stored.created_at,
         changed_at: stored.changed_at,
         accessed_at: stored.accessed_at,
+        versions_accessed_at,
         rotated_at: stored.rotated_at,
         stages,
         grants,

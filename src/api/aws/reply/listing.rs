@@ -100,6 +100,8 @@ struct VersionBody<'a> {
     version_id: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     version_stages: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_accessed_date: Option<Seconds>,
     created_date: Seconds,
     /// AWS's name for the key that nobody chose (recorded).
     kms_key_ids: [&'a str; 1],
@@ -110,6 +112,7 @@ impl<'a> VersionsBody<'a> {
         let versions = found.versions.iter().map(|version| VersionBody {
             version_id: version.id.as_str(),
             version_stages: version.stages.iter().map(Stage::as_str).collect(),
+            last_accessed_date: version.accessed_at.map(Seconds),
             created_date: Seconds(version.created_at),
             kms_key_ids: ["DefaultEncryptionKey"],
         });

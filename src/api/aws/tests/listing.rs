@@ -151,6 +151,14 @@ async fn versions_are_listed_with_their_stages_and_those_without_only_when_asked
     };
     let wanted = [version(2, "AWSPREVIOUS", 1_893_456_002.250), version(3, "AWSCURRENT", 1_893_456_003.250)];
     assert_eq!(shown, json!({"ARN": arn, "Name": "shop/db", "Versions": wanted}));
+    // Each version has a day of its own on which it was last read.
+    api.ok("GetSecretValue", json!({"SecretId": "shop/db", "VersionStage": "AWSPREVIOUS"})).await;
+    api.bench.clock.advance(Duration::from_secs(86_400));
+    api.ok("GetSecretValue", json!({"SecretId": "shop/db"})).await;
+    let shown = api.ok("ListSecretVersionIds", json!({"SecretId": "shop/db"})).await;
+    let read =
+        shown["Versions"].as_array().unwrap().iter().map(|version| version["LastAccessedDate"].as_f64());
+    assert_eq!(read.collect::<Vec<_>>(), [Some(1_893_456_000.0), Some(1_893_542_400.0)]);
     let (mut ids, mut next) = (Vec::new(), Value::Null);
     for _ in 0..4 {
         let body =

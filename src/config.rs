@@ -118,6 +118,9 @@ pub struct ServerArgs {
     /// The rotators that RotationLambdaARN can name beside generate: {name: {generate: {}} or {job: {}}}, in YAML
     #[arg(long)]
     pub rotators_file: Option<PathBuf>,
+    /// The OpenID Connect issuers whose tokens AssumeRoleWithWebIdentity takes beside the cluster's, in YAML: docs/outside.md
+    #[arg(long)]
+    pub oidc_issuers_file: Option<PathBuf>,
     /// The image of rotation Jobs. Default: the one of the server's own pod
     #[arg(long)]
     pub image: Option<String>,

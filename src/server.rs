@@ -30,6 +30,8 @@ use crate::cluster::{
 use crate::config::{self, ServerArgs};
 use crate::controller::rotation::{JobSettings, RotationPorts, Rotators};
 use crate::controller::{managed_secret, nodes, rotation};
+use crate::federation;
+use crate::issuers::Issuers;
 use crate::keeper::{self, Keeper};
 use crate::seal::SystemRandom;
 use crate::store::Store;
@@ -51,11 +53,14 @@ struct Ground {
     events: EventSender,
     readiness: Readiness,
     rotators: Rotators,
+    issuers: Arc<Issuers>,
 }
 
 /// Runs until told to stop, or until this process may not go on.
 pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let rotators = rotators(args.rotators_file.as_deref())?;
+    let clock = SystemClock::shared();
+    let issuers = Arc::new(issuers(args.oidc_issuers_file.as_deref(), &clock)?);
     let readiness = Readiness::default();
     let leader = readiness.component("leader");
     let store = readiness.component("store");
@@ -71,13 +76,12 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
         None => doors::bind("api", args.api_listen).await?,
     };
     let client = Client::try_default().await.context("the cluster is not configured")?;
-    let clock = SystemClock::shared();
     let (events, publisher) = EventPublisher::new(client.clone(), Arc::clone(&clock), args.pod_name.clone());
     let cut = tasks.stop();
     tasks.spawn("events", async move {
         cut.run_until_cancelled(Box::pin(publisher.run())).await;
     });
-    let ground = Ground { args: Arc::new(args), client, clock, events, readiness, rotators };
+    let ground = Ground { args: Arc::new(args), client, clock, events, readiness, rotators, issuers };
 
     let (positions, seen_positions) = watch::channel(None);
     let (elector, hold) = ground.elector(seen_positions);
@@ -104,6 +108,16 @@ fn rotators(file: Option<&Path>) -> anyhow::Result<Rotators> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the rotators' file {} cannot be read", path.display()))?;
     Rotators::parse(&text).with_context(|| format!("the rotators' file {} is not right", path.display()))
+}
+
+/// Whose tokens are taken beside the cluster's. A file that is not understood is refused just so.
+fn issuers(file: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<Issuers> {
+    let Some(path) = file else { return Ok(Issuers::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the issuers' file {} cannot be read", path.display()))?;
+    let wrong = || format!("the issuers' file {} is not right", path.display());
+    let issuers = federation::parse(&text).with_context(wrong)?;
+    Issuers::new(issuers, clock).with_context(wrong)
 }
 
 /// Waits for the Lease, opens the store and runs everything that only a leader may.

@@ -35,6 +35,8 @@ pub struct Site {
     program: PathBuf,
     /// The AWS API's port, where somebody else than the server holds it.
     held: Option<std::net::TcpListener>,
+    /// What the server is started with beside the rest.
+    words: Vec<String>,
     server: Child,
 }
 
@@ -48,15 +50,20 @@ where
 impl Site {
     /// With this program as the server.
     pub async fn new(program: &Path) -> Result<Self> {
-        Self::start(program, false).await
+        Self::start(program, false, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn with(program: &Path, words: &[&str]) -> Result<Self> {
+        Self::start(program, false, words).await
     }
 
     /// The same, with the AWS API's port held open for it, as systemd does by socket activation.
     pub async fn holding_port(program: &Path) -> Result<Self> {
-        Self::start(program, true).await
+        Self::start(program, true, &[]).await
     }
 
-    async fn start(program: &Path, holds_port: bool) -> Result<Self> {
+    async fn start(program: &Path, holds_port: bool, words: &[&str]) -> Result<Self> {
         let cluster = Cluster::api_only().await?;
         let client = cluster.client();
         for name in [NS, "tidelock-rotations", SHOP] {
@@ -79,8 +86,10 @@ impl Site {
         }
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("store"))?;
-        let server = start(program, held.as_ref(), &cluster, folder.path(), &ports)?;
-        Ok(Self { client, cluster, folder, ports, program: program.to_owned(), held, server })
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        let server = start(program, held.as_ref(), &cluster, folder.path(), &ports, &words)?;
+        let program = program.to_owned();
+        Ok(Self { client, cluster, folder, ports, program, held, words, server })
     }
 
     /// Kills the server and has another take over its store.
@@ -99,7 +108,8 @@ impl Site {
     }
 
     fn another(&self) -> Result<Child> {
-        start(&self.program, self.held.as_ref(), &self.cluster, self.folder.path(), &self.ports)
+        let folder = self.folder.path();
+        start(&self.program, self.held.as_ref(), &self.cluster, folder, &self.ports, &self.words)
     }
 
     /// Ends the server as kubelet does, and has another take over. Gives how long the first one took to end.
@@ -204,6 +214,7 @@ fn start(
     cluster: &Cluster,
     folder: &Path,
     ports: &[u16],
+    words: &[String],
 ) -> Result<Child> {
     let mut command = match held {
         None => Command::new(program),
@@ -219,7 +230,8 @@ fn start(
         .args(["server", "--namespace", NS, "--pod-name", "tidelock-server-0", "--image", "none"])
         .args(["--installation", "tidelock.tidelock", "--relist-every", "2s", "--log-level", "debug"])
         .arg("--store-dir")
-        .arg(folder.join("store"));
+        .arg(folder.join("store"))
+        .args(words);
     let flags = ["--health-listen", "--webhook-listen", "--api-listen", "--node-listen"];
     for (flag, port) in flags.into_iter().zip(ports) {
         command.arg(flag).arg(format!("127.0.0.1:{port}"));

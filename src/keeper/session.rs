@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Keeper, KeeperError, SealingError};
-use crate::access::{PodIdentity, Principal, ServiceAccount, Via};
+use crate::access::{Denied, PodIdentity, Principal, ServiceAccount, Via};
 use crate::seal::{AccessKey, LIFE_SECONDS_MAX, SealError, SystemRandom};
 
 /// How far the clock of another replica, or ours before it was set, may have been ahead.
@@ -75,6 +75,21 @@ impl Keeper {
             .map_err(|error| KeeperError::EncryptionFailure(SealingError::Seal(error)))?;
         self.commit(Vec::new(), vec![self.entry(to, ASSUME, None, None, "done")]).await?;
         Ok(IssuedSession { key, token, expires_at })
+    }
+
+    /// A ServiceAccount as somebody outside of the cluster may act as it, in a session of that name. `None` when there is
+    /// none.
+    pub async fn account_outside(
+        &self,
+        account: &ServiceAccount,
+        session: &str,
+    ) -> Result<Option<Principal>, KeeperError> {
+        let uid = self.ports.rights.account_uid(account).await.map_err(|why| {
+            let (who, name) = (account.user(), account.to_string());
+            Denied::Unknown { who, verb: ASSUME, name, why }
+        })?;
+        let via = Via { session: Some(session.to_owned()), address: None };
+        Ok(uid.map(|uid| Principal::of_account(account.clone(), uid, via)))
     }
 
     /// The key of `tidelock dev`: the same for as long as the root key is.

@@ -145,6 +145,7 @@ fn named(given: &[RotatorCommand]) -> BTreeSet<String> {
 fn api(keeper: &Arc<Keeper>, own: &Arc<Own>) -> Arc<AwsApi> {
     Arc::new(AwsApi {
         keeper: Arc::clone(keeper),
+        issuers: Arc::default(),
         tokens: Arc::clone(own) as Arc<dyn Authenticate>,
         still_there: Arc::new(NoCluster),
         local: Some(keeper.local_key()),

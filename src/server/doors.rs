@@ -89,6 +89,7 @@ pub(super) async fn open(
     let aws = AwsApi {
         keeper: Arc::clone(keeper),
         tokens: Arc::clone(&tokens),
+        issuers: Arc::clone(&ground.issuers),
         still_there: Arc::new(Presences::new(client.clone(), Arc::clone(clock))),
         local: None,
         clock: Arc::clone(clock),

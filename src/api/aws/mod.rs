@@ -37,6 +37,7 @@ pub use throttle::{PER_CALLER, Throttle};
 
 use super::authenticate::Authenticate;
 use crate::clock::Clock;
+use crate::issuers::Issuers;
 use crate::keeper::{AccessKey, Keeper};
 use crate::secret::password::PasswordError;
 use crate::secret::{PasswordRules, Plaintext};
@@ -53,6 +54,8 @@ pub type DrawPassword = fn(&PasswordRules) -> Result<Plaintext, PasswordError>;
 pub struct AwsApi {
     pub keeper: Arc<Keeper>,
     pub tokens: Arc<dyn Authenticate>,
+    /// Whose tokens are good for a session, beside the cluster's.
+    pub issuers: Arc<Issuers>,
     pub still_there: Arc<dyn StillThere>,
     /// The key of `tidelock dev`; in a cluster there is none.
     pub local: Option<AccessKey>,

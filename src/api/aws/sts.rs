@@ -1,5 +1,8 @@
 //! AWS STS, as far as a program's identity needs it: the query protocol in, XML out. A pod's own ServiceAccount token
-//! becomes keys for an hour. Must not issue anything to whom the cluster did not vouch for.
+//! becomes keys for an hour, and so does a token of an issuer that is trusted. Must not issue anything to whom neither
+//! the cluster nor such an issuer vouched for.
+
+mod proved;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -14,6 +17,7 @@ use crate::cluster::TokenRefused;
 use crate::keeper::KeeperError;
 use crate::policy::{role_arn, root_arn, session_arn};
 use crate::signature::{Fault, Request, decoded};
+use proved::Proved;
 
 pub(super) const SERVICE: &str = "sts";
 const VERSION: &str = "2011-06-15";
@@ -217,17 +221,8 @@ impl AwsApi {
 
     async fn assume_role(&self, query: &Query) -> Result<Element, StsError> {
         let wanted = Wanted::read(query)?;
-        // Clients send the file as it is, with the newline at its end if it has one.
-        let who = self.tokens.authenticate(wanted.token.trim_ascii(), &self.audience).await?;
+        let Proved { who, subject, audience, provider } = self.proved(&wanted).await?;
         let account = who.account().ok_or_else(StsError::internal)?;
-        let role = self.role_arn(account);
-        if wanted.role != role {
-            let text = format!(
-                "Not authorized to perform sts:AssumeRoleWithWebIdentity: the role of this token's ServiceAccount is \
-                 {role}"
-            );
-            return Err(StsError::new(StatusCode::FORBIDDEN, "AccessDenied", text));
-        }
         let issued = self.keeper.issue_session(&who, wanted.session, wanted.lasts).await?;
         let credentials = Element::new("Credentials")
             .text("AccessKeyId", &issued.key.id)
@@ -237,11 +232,14 @@ impl AwsApi {
         let user = Element::new("AssumedRoleUser")
             .text("AssumedRoleId", &role_id(&who, wanted.session))
             .text("Arn", &self.assumed_role_arn(account, wanted.session));
-        Ok(Element::new("AssumeRoleWithWebIdentityResult")
-            .text("SubjectFromWebIdentityToken", &account.user())
-            .text("Audience", &self.audience)
-            .child(user)
-            .child(credentials))
+        let result = Element::new("AssumeRoleWithWebIdentityResult")
+            .text("SubjectFromWebIdentityToken", &subject)
+            .text("Audience", &audience);
+        let result = match provider {
+            Some(issuer) => result.text("Provider", &issuer),
+            None => result,
+        };
+        Ok(result.child(user).child(credentials))
     }
 
     fn identity(&self, who: &Principal) -> Element {

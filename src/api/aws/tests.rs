@@ -19,6 +19,7 @@ mod access_keys;
 mod conformance;
 mod documented;
 mod errors;
+mod issued;
 mod limits;
 mod listing;
 mod policies;
@@ -71,6 +72,15 @@ async fn api_within(
     per_second: NonZeroU32,
     bytes_max: usize,
 ) -> Api {
+    api_trusting(local, per_second, bytes_max, |_| Arc::default()).await
+}
+
+async fn api_trusting(
+    local: fn(&Keeper) -> Option<AccessKey>,
+    per_second: NonZeroU32,
+    bytes_max: usize,
+    issuers: impl FnOnce(&Bench) -> Arc<Issuers>,
+) -> Api {
     let bench = bench().await;
     let owner = account("shop", "orders-api", None);
     bench.tokens.add("owner", AUDIENCE, &owner);
@@ -94,6 +104,7 @@ async fn api_within(
     let routes = routes(Arc::new(AwsApi {
         keeper: bench.keeper.clone(),
         tokens: bench.tokens.clone(),
+        issuers: issuers(&bench),
         still_there: bench.tokens.clone(),
         local: local(&bench.keeper),
         clock: bench.clock.clone(),

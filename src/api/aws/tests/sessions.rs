@@ -35,7 +35,7 @@ impl Api {
         self.send(http::Request::post("/").header("Content-Type", kind), body.to_owned()).await
     }
 
-    async fn assume(&self, role: &str, token: &str, more: &str) -> Answer {
+    pub(super) async fn assume(&self, role: &str, token: &str, more: &str) -> Answer {
         let role = role.replace(':', "%3A").replace('/', "%2F");
         let begin = "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=orders";
         self.form(&format!("{begin}&RoleArn={role}&WebIdentityToken={token}{more}")).await
@@ -88,7 +88,7 @@ impl Api {
         self.send(request, body).await
     }
 
-    async fn read(&self, keys: &Keys, change: impl FnOnce(&mut HeaderMap, &mut String)) -> Answer {
+    pub(super) async fn read(&self, keys: &Keys, change: impl FnOnce(&mut HeaderMap, &mut String)) -> Answer {
         let target = Some("secretsmanager.GetSecretValue");
         let call = ("application/x-amz-json-1.1", target, "{\"SecretId\": \"shop/db\"}");
         self.signed(keys, SECRETS, call, change).await
@@ -105,7 +105,7 @@ impl Api {
         answer.error()
     }
 
-    async fn identity(&self, keys: &Keys) -> Answer {
+    pub(super) async fn identity(&self, keys: &Keys) -> Answer {
         let call = "Action=GetCallerIdentity&Version=2011-06-15";
         self.signed(keys, STS, ("application/x-www-form-urlencoded", None, call), |_, _| ()).await
     }

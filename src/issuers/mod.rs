@@ -1,0 +1,116 @@
+//! PORT to OpenID Connect issuers: are these claims the issuer's own? Fetches and keeps the keys that they sign with.
+//! Must not decide what a token is good for, nor tell anything of one.
+
+mod fetch;
+mod keys;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, Validation};
+
+use crate::clock::Clock;
+use crate::federation::{self, Claims, Issuer, Rejected};
+use fetch::{Fetcher, Unreached};
+use keys::Keys;
+
+/// What signs for others to verify. Whoever can verify by a shared secret could sign as well.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// Why a token proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotProved {
+    #[error("the token is no JWT that is signed with an asymmetric algorithm")]
+    Form,
+    #[error("the issuer has no such key")]
+    UnknownKey,
+    #[error("the token's signature is not the issuer's")]
+    Signature,
+    #[error("the issuer's keys could not be had")]
+    Unreached,
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+}
+
+/// All issuers that are trusted.
+#[derive(Default)]
+pub struct Issuers {
+    all: Vec<Trusted>,
+}
+
+/// One of them, with its keys.
+pub struct Trusted {
+    pub issuer: Issuer,
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+}
+
+/// What of the configuration only shows when it is put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum BadIssuer {
+    #[error("{issuer}: caBundle: {wrong}; write certificates in PEM")]
+    Bundle { issuer: String, wrong: String },
+    #[error("{0}: jwks: no key of it is for signatures with RSA, EC or Ed25519")]
+    Keys(String),
+}
+
+impl Issuers {
+    pub fn new(issuers: Vec<Issuer>, clock: &Arc<dyn Clock>) -> Result<Self, BadIssuer> {
+        let trusted = |issuer: Issuer| {
+            let keys = match &issuer.jwks {
+                Some(jwks) => Keys::fixed(jwks).ok_or_else(|| BadIssuer::Keys(issuer.url.clone()))?,
+                None => Keys::fetched(Fetcher::new(&issuer)?),
+            };
+            Ok(Trusted { issuer, keys, clock: Arc::clone(clock) })
+        };
+        let all = issuers.into_iter().map(trusted).collect::<Result<_, _>>()?;
+        Ok(Self { all })
+    }
+
+    /// The issuer that a token says it is of. Nothing is proved by that.
+    pub fn named_by(&self, token: &str) -> Option<&Trusted> {
+        if self.all.is_empty() {
+            return None;
+        }
+        let claims: Claims = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
+        let named = claims.get("iss")?.as_str()?;
+        self.all.iter().find(|trusted| trusted.issuer.url == named)
+    }
+}
+
+impl Trusted {
+    /// The token's claims, when the issuer signed them, for us and for now.
+    pub async fn prove(&self, token: &str) -> Result<Claims, NotProved> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| NotProved::Form)?;
+        // Extensions that must be understood are not.
+        if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
+            return Err(NotProved::Form);
+        }
+        let key = self.keys.find(&header, self.clock.monotonic()).await?;
+        let mut validation = Validation::new(header.alg);
+        // Only the signature is its business: claims are compared by our own clock.
+        validation.required_spec_claims.clear();
+        (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
+        let proved = jsonwebtoken::decode::<Claims>(token, &key, &validation);
+        let claims = proved.map_err(|_| NotProved::Signature)?.claims;
+        federation::check(&claims, &self.issuer, self.clock.now())?;
+        Ok(claims)
+    }
+}
+
+impl From<Unreached> for NotProved {
+    fn from(_: Unreached) -> Self {
+        Self::Unreached
+    }
+}

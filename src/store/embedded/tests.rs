@@ -216,6 +216,18 @@ async fn a_file_that_is_no_database_is_corrupt() {
 }
 
 #[tokio::test]
+async fn a_schema_with_another_name_in_it_is_not_served_from() {
+    let bench = FolderBench::new();
+    drop(open(bench.folder.path()).await.unwrap());
+    // As a flipped bit in the file's own text makes it: whole for SQLite, and none of what is read by.
+    let connection = Connection::open(bench.path("tidelock.db")).unwrap();
+    connection.execute_batch("ALTER TABLE version RENAME COLUMN number TO numbes").unwrap();
+    drop(connection);
+    let error = EmbeddedFile::open(bench.folder.path()).unwrap().unlock(key(1)).map(|_| ()).unwrap_err();
+    assert!(error.reason().starts_with("Store"), "{error}");
+}
+
+#[tokio::test]
 async fn a_full_store_says_so_and_goes_on_when_there_is_room_again() {
     let bench = FolderBench::new();
     drop(open(bench.folder.path()).await.unwrap());

@@ -67,8 +67,8 @@ impl Cause {
         }
     }
 
-    /// What kubelet is told of the volume with `whose` content. It takes Unavailable, Aborted and the like for "perhaps done", and will unpublish; that
-    /// does no harm.
+    /// What kubelet is told of the volume with `whose` content. It takes Unavailable, Aborted and the like for "perhaps done",
+    /// and will unpublish; that does no harm.
     pub fn status(&self, whose: &str) -> Status {
         use refused::Reason;
         let (code, what) = match self {

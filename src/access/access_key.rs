@@ -79,7 +79,7 @@ mod tests {
 
     fn who(session: Option<&str>) -> Principal {
         let account = ServiceAccount { namespace: "shop".into(), name: "operator".into() };
-        let via = Via { session: session.map(str::to_owned), address: None };
+        let via = Via { session: session.map(str::to_owned), ..Via::default() };
         Principal::of_account(account, "uid-1".into(), via)
     }
 

@@ -11,4 +11,4 @@ pub use decision::{
     Authorized, Denied, Grant, NamePolicy, RbacAnswer, Request, RotationRight, Sides, decide, decide_unknown,
 };
 pub use operation::Operation;
-pub use principal::{PodIdentity, Principal, ServiceAccount, Via};
+pub use principal::{Outsider, PodIdentity, Principal, ServiceAccount, Via};

@@ -43,6 +43,38 @@ impl fmt::Display for ServiceAccount {
     }
 }
 
+/// Somebody of an OpenID Connect issuer outside of the cluster, as its token names him.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outsider {
+    pub issuer: String,
+    subject: String,
+}
+
+/// What OpenID Connect allows a subject at most.
+const SUBJECT_CHARACTERS_MAX: usize = 255;
+
+impl Outsider {
+    pub fn new(issuer: &str, subject: &str) -> Self {
+        let (issuer, mut left) = (issuer.to_owned(), subject.chars());
+        let mut subject: String = left
+            .by_ref()
+            .take(SUBJECT_CHARACTERS_MAX)
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect();
+        if left.next().is_some() {
+            subject.push('…');
+        }
+        Self { issuer, subject }
+    }
+}
+
+/// As Kubernetes names users of OpenID Connect unless it is told otherwise. An issuer's URL has no `#`.
+impl fmt::Display for Outsider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.issuer, self.subject)
+    }
+}
+
 /// The pod that a token is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodIdentity {
@@ -59,6 +91,8 @@ const TOKEN: &str = "token";
 pub struct Via {
     /// The name of the session, where keys were issued for one; of a lasting key its id.
     pub session: Option<String>,
+    /// The id of the session's key. Whoever is given a session chooses its name, and may choose one twice.
+    pub key: Option<String>,
     /// The other end of the connection.
     pub address: Option<IpAddr>,
 }
@@ -93,9 +127,24 @@ impl Principal {
         Self::ServiceAccount { account, uid, groups, extra: BTreeMap::new(), pod: None, via: Box::new(via) }
     }
 
+    /// The same, by another way.
+    pub fn by_way_of(mut self, another: Via) -> Self {
+        if let Self::ServiceAccount { via, .. } = &mut self {
+            **via = another;
+        }
+        self
+    }
+
     /// Whether the request was signed with keys that were issued here, of whatever kind, rather than sent with a token.
     pub fn signs_with_keys(&self) -> bool {
         matches!(self, Self::ServiceAccount { via, .. } if via.session.is_some())
+    }
+
+    /// The session and its key, with which he signs: `<session>/<key id>`; of a lasting key its id alone.
+    pub fn signing(&self) -> Option<String> {
+        let Self::ServiceAccount { via, .. } = self else { return None };
+        let session = via.session.as_deref()?;
+        Some(via.key.as_deref().map_or_else(|| session.to_owned(), |key| format!("{session}/{key}")))
     }
 
     pub fn account(&self) -> Option<&ServiceAccount> {
@@ -172,5 +221,14 @@ mod tests {
         {
             assert_eq!(ServiceAccount::from_user(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_outsider_is_named_by_issuer_and_subject_and_neither_breaks_a_line_nor_fills_one() {
+        let named = |subject: &str| Outsider::new("https://ci.example/a", subject).to_string();
+        assert_eq!(named("repo:acme/x#1"), "https://ci.example/a#repo:acme/x#1");
+        assert_eq!(named("a\nb\u{1b}c"), "https://ci.example/a#a?b?c");
+        assert_eq!(named(&"é".repeat(255)).chars().count(), 21 + 255);
+        assert_eq!(named(&"é".repeat(256)), format!("https://ci.example/a#{}…", "é".repeat(255)));
     }
 }

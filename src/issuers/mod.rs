@@ -39,8 +39,6 @@ pub enum NotProved {
     Signature,
     #[error("the issuer's keys could not be had")]
     Unreached,
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
 }
 
 /// All issuers that are trusted.
@@ -90,8 +88,8 @@ impl Issuers {
 }
 
 impl Trusted {
-    /// The token's claims, when the issuer signed them, for us and for now.
-    pub async fn prove(&self, token: &str) -> Result<Claims, NotProved> {
+    /// The token's claims, when the issuer signed them. For whom and for when they are is to be compared yet.
+    pub async fn signed(&self, token: &str) -> Result<Claims, NotProved> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| NotProved::Form)?;
         // Extensions that must be understood are not.
         if !ALGORITHMS.contains(&header.alg) || header.crit.is_some() {
@@ -103,9 +101,12 @@ impl Trusted {
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
         let proved = jsonwebtoken::decode::<Claims>(token, &key, &validation);
-        let claims = proved.map_err(|_| NotProved::Signature)?.claims;
-        federation::check(&claims, &self.issuer, self.clock.now())?;
-        Ok(claims)
+        Ok(proved.map_err(|_| NotProved::Signature)?.claims)
+    }
+
+    /// Whether claims are for us and for now.
+    pub fn check(&self, claims: &Claims) -> Result<(), Rejected> {
+        federation::check(claims, &self.issuer, self.clock.now())
     }
 }
 

@@ -29,8 +29,8 @@ impl Keeper {
     ) -> AuditEntry {
         let pod = by.account().zip(by.pod());
         let pod = pod.map(|(account, pod)| format!("{}/{}/{}", account.namespace, pod.name, pod.uid));
-        // Whoever signs with keys and has no pod is told apart by them: by the name of the session, or the key's id.
-        let session = by.signs_with_keys().then(|| format!("session/{}", by.session_name()));
+        // Whoever signs with keys and has no pod is told apart by them.
+        let session = by.signing().map(|signing| format!("session/{signing}"));
         AuditEntry {
             at: self.now(),
             who: by.to_string(),

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Keeper, KeeperError, SealingError};
-use crate::access::{Denied, PodIdentity, Principal, ServiceAccount, Via};
+use crate::access::{Denied, Outsider, PodIdentity, Principal, ServiceAccount, Via};
 use crate::seal::{AccessKey, LIFE_SECONDS_MAX, SealError, SystemRandom};
+use crate::store::AuditEntry;
 
 /// How far the clock of another replica, or ours before it was set, may have been ahead.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
@@ -55,10 +56,12 @@ struct ToldPod {
 }
 
 impl Keeper {
-    /// Issues keys to a ServiceAccount, for at most an hour. They are given out after the audit's row is on disk.
+    /// Issues keys to a ServiceAccount, for at most an hour. They are given out after the audit's row is on disk, which
+    /// bears what the requests will that are signed with them.
     pub async fn issue_session(
         &self,
         to: &Principal,
+        outsider: Option<&Outsider>,
         name: &str,
         lasts: SignedDuration,
     ) -> Result<IssuedSession, KeeperError> {
@@ -73,8 +76,28 @@ impl Keeper {
             .sessions
             .issue(&told, issued.as_second(), &mut SystemRandom)
             .map_err(|error| KeeperError::EncryptionFailure(SealingError::Seal(error)))?;
-        self.commit(Vec::new(), vec![self.entry(to, ASSUME, None, None, "done")]).await?;
+        let via = Via { session: Some(name.to_owned()), key: Some(key.id.clone()), address: None };
+        let mut row = self.entry(&to.clone().by_way_of(via), ASSUME, None, None, "done");
+        if let (Some(outsider), Some(account)) = (outsider, to.account()) {
+            (row.who, row.outcome) = (outsider.to_string(), format!("done ({account})"));
+        }
+        self.commit(Vec::new(), vec![row]).await?;
         Ok(IssuedSession { key, token, expires_at })
+    }
+
+    /// Writes down that somebody whose token his issuer did sign got no session.
+    pub async fn session_refused(&self, outsider: &Outsider, session: &str, reason: &str) {
+        let row = AuditEntry {
+            at: self.now(),
+            who: outsider.to_string(),
+            verb: ASSUME.to_owned(),
+            secret: None,
+            version: None,
+            pod: Some(format!("session/{session}")),
+            outcome: reason.to_owned(),
+        };
+        // At a public issuer anybody can have as many subjects as he likes.
+        self.write_down_refusal_of(&outsider.issuer, row).await;
     }
 
     /// A ServiceAccount as somebody outside of the cluster may act as it, in a session of that name. `None` when there is
@@ -88,7 +111,7 @@ impl Keeper {
             let (who, name) = (account.user(), account.to_string());
             Denied::Unknown { who, verb: ASSUME, name, why }
         })?;
-        let via = Via { session: Some(session.to_owned()), address: None };
+        let via = Via { session: Some(session.to_owned()), ..Via::default() };
         Ok(uid.map(|uid| Principal::of_account(account.clone(), uid, via)))
     }
 
@@ -122,7 +145,11 @@ impl Keeper {
             groups: told.groups,
             extra: told.extra,
             pod: told.pod.map(|ToldPod { name, uid, node }| PodIdentity { name, uid, node }),
-            via: Box::new(Via { session: Some(told.session.clone()), address: None }),
+            via: Box::new(Via {
+                session: Some(told.session.clone()),
+                key: Some(access_key_id.to_owned()),
+                address: None,
+            }),
         };
         Some(Session { who, name: told.session, secret: opened.secret, expires_at })
     }

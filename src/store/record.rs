@@ -217,7 +217,7 @@ pub struct AuditEntry {
     pub verb: String,
     pub secret: Option<Arn>,
     pub version: Option<VersionId>,
-    /// `namespace/name/uid`; of a caller without a pod who signed with keys, `session/<session>`.
+    /// `namespace/name/uid`; of a caller without a pod who signed with keys, `session/<session>/<key id>` or `session/<access key id>`.
     pub pod: Option<String>,
     pub outcome: String,
 }

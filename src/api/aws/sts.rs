@@ -221,9 +221,9 @@ impl AwsApi {
 
     async fn assume_role(&self, query: &Query) -> Result<Element, StsError> {
         let wanted = Wanted::read(query)?;
-        let Proved { who, subject, audience, provider } = self.proved(&wanted).await?;
+        let Proved { who, subject, audience, outsider } = self.proved(&wanted).await?;
         let account = who.account().ok_or_else(StsError::internal)?;
-        let issued = self.keeper.issue_session(&who, wanted.session, wanted.lasts).await?;
+        let issued = self.keeper.issue_session(&who, outsider.as_ref(), wanted.session, wanted.lasts).await?;
         let credentials = Element::new("Credentials")
             .text("AccessKeyId", &issued.key.id)
             .text("SecretAccessKey", &issued.key.secret)
@@ -235,8 +235,8 @@ impl AwsApi {
         let result = Element::new("AssumeRoleWithWebIdentityResult")
             .text("SubjectFromWebIdentityToken", &subject)
             .text("Audience", &audience);
-        let result = match provider {
-            Some(issuer) => result.text("Provider", &issuer),
+        let result = match outsider {
+            Some(outsider) => result.text("Provider", &outsider.issuer),
             None => result,
         };
         Ok(result.child(user).child(credentials))

@@ -33,7 +33,7 @@ impl Keeper {
         let Some(record) = self.ports.store.access_key(id).await? else { return Ok(None) };
         let secret = self.open_key(&record).await.map_err(KeeperError::DecryptionFailure)?;
         let AccessKeyRecord { id, account, uid, expires_at, used_at, .. } = record;
-        let who = Principal::of_account(account, uid, Via { session: Some(id.clone()), address: None });
+        let who = Principal::of_account(account, uid, Via { session: Some(id.clone()), ..Via::default() });
         Ok(Some(HeldAccessKey { id, who, secret, expires_at, used_at }))
     }
 
@@ -73,7 +73,7 @@ impl Keeper {
     /// One that was revoked meanwhile stays revoked: the write expects the record that was read.
     async fn write_use(&self, id: &str, at: Timestamp) -> Result<(), KeeperError> {
         let Some(record) = self.ports.store.access_key(id).await? else { return Ok(()) };
-        let via = Via { session: Some(id.to_owned()), address: None };
+        let via = Via { session: Some(id.to_owned()), ..Via::default() };
         let by = Principal::of_account(record.account.clone(), record.uid.clone(), via);
         let audit = vec![self.done_to_key(&by, USE, id, &record.account)];
         let expected = Expected::Revision(record.revision);

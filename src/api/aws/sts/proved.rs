@@ -5,9 +5,9 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{StsError, Wanted};
-use crate::access::Principal;
+use crate::access::{Outsider, Principal};
 use crate::api::aws::AwsApi;
-use crate::federation::Rejected;
+use crate::federation::{Claims, Rejected};
 use crate::issuers::{NotProved, Trusted};
 
 /// Somebody who may have the session that he asks for.
@@ -15,8 +15,8 @@ pub(super) struct Proved {
     pub who: Principal,
     pub subject: String,
     pub audience: String,
-    /// The issuer, when it is not the cluster.
-    pub provider: Option<String>,
+    /// Who he is at his issuer, when that is not the cluster.
+    pub outsider: Option<Outsider>,
 }
 
 impl AwsApi {
@@ -41,7 +41,7 @@ impl AwsApi {
             return Err(StsError::new(StatusCode::FORBIDDEN, "AccessDenied", text));
         }
         let (subject, audience) = (account.user(), self.audience.clone());
-        Ok(Proved { who, subject, audience, provider: None })
+        Ok(Proved { who, subject, audience, outsider: None })
     }
 
     async fn proved_by_issuer(
@@ -50,17 +50,37 @@ impl AwsApi {
         token: &str,
         wanted: &Wanted<'_>,
     ) -> Result<Proved, StsError> {
-        let claims = trusted.prove(token).await?;
+        let claims = trusted.signed(token).await?;
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let outsider = Outsider::new(&trusted.issuer.url, &subject);
+        match self.role_for(trusted, &claims, wanted).await {
+            Ok(who) => {
+                let audience = trusted.issuer.audience.clone();
+                Ok(Proved { who, subject, audience, outsider: Some(outsider) })
+            }
+            Err(refused) => {
+                self.keeper.session_refused(&outsider, wanted.session, refused.code).await;
+                Err(refused)
+            }
+        }
+    }
+
+    /// The ServiceAccount of the role that is asked for, when claims that the issuer did sign are good for it.
+    async fn role_for(
+        &self,
+        trusted: &Trusted,
+        claims: &Claims,
+        wanted: &Wanted<'_>,
+    ) -> Result<Principal, StsError> {
+        trusted.check(claims)?;
         let issuer = &trusted.issuer;
-        let account = issuer.account(|account| self.role_arn(account) == wanted.role, &claims);
+        let account = issuer.account(|account| self.role_arn(account) == wanted.role, claims);
         // The same words for a role that is not there and for one that is for others.
         let unfit =
             || rejected("No rule of the token's issuer gives this role to a token with these claims.");
         let account = account.ok_or_else(unfit)?;
         let who = self.keeper.account_outside(account, wanted.session).await?;
-        let who = who.ok_or_else(|| rejected("The ServiceAccount of this role is not there."))?;
-        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Proved { who, subject, audience: issuer.audience.clone(), provider: Some(issuer.url.clone()) })
+        who.ok_or_else(|| rejected("The ServiceAccount of this role is not there."))
     }
 }
 
@@ -75,11 +95,17 @@ impl From<NotProved> for StsError {
             NotProved::Form | NotProved::UnknownKey | NotProved::Signature => answer("InvalidIdentityToken"),
             // Clients try this one again.
             NotProved::Unreached => answer("IDPCommunicationError"),
-            NotProved::Rejected(Rejected::Expired) => answer("ExpiredTokenException"),
-            NotProved::Rejected(Rejected::Audience(_)) => rejected(refused.to_string()),
-            NotProved::Rejected(Rejected::Time(_) | Rejected::NotYet(_) | Rejected::Issuer) => {
-                answer("InvalidIdentityToken")
-            }
+        }
+    }
+}
+
+impl From<Rejected> for StsError {
+    fn from(refused: Rejected) -> Self {
+        let answer = |code| Self::new(StatusCode::BAD_REQUEST, code, refused.to_string());
+        match &refused {
+            Rejected::Expired => answer("ExpiredTokenException"),
+            Rejected::Audience(_) => rejected(refused.to_string()),
+            Rejected::Time(_) | Rejected::NotYet(_) | Rejected::Issuer => answer("InvalidIdentityToken"),
         }
     }
 }

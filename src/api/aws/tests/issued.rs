@@ -52,6 +52,46 @@ async fn a_token_of_a_trusted_issuer_becomes_keys_of_the_role_that_its_rule_give
     assert_eq!(read.json()["SecretString"], CANARY, "{}", read.text);
     let arn = text(&api.identity(&keys).await.text, "Arn");
     assert_eq!(arn, "arn:aws:sts::000000000000:assumed-role/shop/orders-api/orders");
+    let (who, by) = (format!("{ISSUER}#repo:acme/orders:main"), format!("session/orders/{}", keys.id));
+    assert_eq!(api.bench.audit("assume").await, [(who, by.clone(), "done (shop/orders-api)".into())]);
+    let account = "system:serviceaccount:shop:orders-api";
+    assert_eq!(api.bench.audit("reveal").await.pop(), Some((account.into(), by, "done".into())));
+}
+
+#[tokio::test]
+async fn whoever_an_issuer_vouches_for_and_no_rule_admits_is_in_the_audit_and_nobody_else() {
+    let (key, other) = (Key::new("one"), Key::new("one"));
+    let api = trusting(&key).await;
+    let now = api.bench.clock.now().as_second();
+    let forged = other.sign(&claims(&api, json!({})));
+    assert_eq!(sts_error(&api.assume(ROLE, &forged, "").await).1, "InvalidIdentityToken");
+    assert_eq!(api.bench.audit("assume").await, []);
+    let nobody = ROLE.replace("orders-api", "nobody");
+    for (role, change, code) in [
+        (ROLE, json!({"aud": "x"}), "IDPRejectedClaim"),
+        (ROLE, json!({"exp": now - 60}), "ExpiredTokenException"),
+        (ROLE, json!({"sub": "repo:evil/x:main"}), "IDPRejectedClaim"),
+        (&nobody, json!({"sub": "repo:acme/orders:b"}), "IDPRejectedClaim"),
+        (ROLE, json!({"sub": 7}), "IDPRejectedClaim"),
+    ] {
+        let sub = change.get("sub").map(|sub| sub.as_str().unwrap_or_default().to_owned());
+        let who = format!("{ISSUER}#{}", sub.unwrap_or("repo:acme/orders:main".into()));
+        let token = key.sign(&claims(&api, change));
+        for _ in 0..3 {
+            assert_eq!(sts_error(&api.assume(role, &token, "").await).1, code);
+        }
+        let rows = api.bench.audit("assume").await;
+        let row = (who, "session/orders".to_owned(), code.to_owned());
+        assert_eq!(rows.iter().filter(|other| **other == row).count(), 1, "{rows:?}");
+        let signature = token.rsplit('.').next().unwrap();
+        assert!(!format!("{rows:?}").contains(signature));
+    }
+    assert_eq!(api.bench.audit("assume").await.len(), 5);
+    for n in 0..100 {
+        let token = key.sign(&claims(&api, json!({"sub": format!("repo:evil/{n}:main")})));
+        api.assume(ROLE, &token, "").await;
+    }
+    assert_eq!(api.bench.audit("assume").await.len(), 64, "whoever makes up subjects fills no disk");
 }
 
 #[tokio::test]

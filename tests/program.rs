@@ -68,3 +68,39 @@ fn a_cluster_that_cannot_be_reached_is_said_in_one_line() {
     );
     assert_eq!(error.lines().count(), 1, "{error}");
 }
+
+#[test]
+fn a_server_with_a_wrong_file_of_issuers_ends_at_once_and_says_in_one_line_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("issuers.yaml");
+    let entry = |more: &str| {
+        format!(
+            "- {{issuer: 'https://ci.example', audience: tidelock, {more}rules: [{{serviceAccount: shop/ci, \
+             claims: {{sub: ['repo:acme/x']}}}}]}}"
+        )
+    };
+    for (text, words) in [
+        (entry("audiences: x, "), "oidcIssuers[0].audiences: unknown field `audiences`"),
+        (entry("caFile: ca.crt, "), "oidcIssuers[0].caFile: write the whole path of a file of certificates"),
+        (
+            entry("caFile: /nonexistent/ca.crt, "),
+            "https://ci.example: caFile /nonexistent/ca.crt: No such file",
+        ),
+        (entry("").replace("https", "http"), "oidcIssuers[0].issuer: write the issuer's URL"),
+        (entry("").replace("repo:acme/x", "*"), "oidcIssuers[0].rules[0].claims: write at least one claim"),
+        ("{".to_owned(), "the file is not YAML"),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let args =
+            ["server", "--namespace", "tidelock", "--pod-name", "one", "--installation", "tidelock.test"];
+        let given = ["--image", "none", "--health-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"];
+        let mut server = Command::new(PROGRAM);
+        server.args(args).args(given).arg("--store-dir").arg(folder.path());
+        server.arg("--oidc-issuers-file").arg(&file).env("KUBECONFIG", "/nonexistent/kubeconfig");
+        let ended = server.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let begin = format!("the issuers' file {} is not right: ", file.display());
+        assert!(!ended.status.success() && said.contains(&begin) && said.contains(words), "{text}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}

@@ -2,17 +2,18 @@
 //! let somebody in.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Issuer, Rule};
+use super::{Authority, Issuer, Rule};
 use crate::access::ServiceAccount;
 
 /// Says which field is wrong, and what would be right.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuersError {
-    #[error("the file is not YAML: {0}")]
+    #[error("the file is not YAML: {0}; write a list of issuers, docs/outside.md has the fields")]
     Yaml(String),
     #[error("oidcIssuers{at}: {wrong}")]
     Field { at: String, wrong: String },
@@ -24,6 +25,7 @@ struct Entry {
     issuer: String,
     audience: String,
     ca_bundle: Option<String>,
+    ca_file: Option<PathBuf>,
     jwks: Option<Value>,
     rules: Vec<RuleEntry>,
 }
@@ -35,10 +37,10 @@ struct RuleEntry {
     claims: BTreeMap<String, Vec<String>>,
 }
 
-/// `[{issuer, audience, caBundle?, jwks?, rules: [{serviceAccount, claims}]}]`, in YAML.
+/// `[{issuer, audience, caBundle or caFile or jwks?, rules: [{serviceAccount, claims}]}]`, in YAML.
 pub fn parse(text: &str) -> Result<Vec<Issuer>, IssuersError> {
     let given: Value = serde_yaml::from_str::<Option<Value>>(text)
-        .map_err(|error| IssuersError::Yaml(error.to_string()))?
+        .map_err(|error| IssuersError::Yaml(first_line(&error.to_string())))?
         .unwrap_or_else(|| Value::Array(Vec::new()));
     let entries: Vec<Entry> = serde_path_to_error::deserialize(given).map_err(|error| {
         let path = error.path().to_string();
@@ -59,6 +61,11 @@ pub fn parse(text: &str) -> Result<Vec<Issuer>, IssuersError> {
     Ok(issuers)
 }
 
+/// A parser of YAML draws the place below it.
+fn first_line(error: &str) -> String {
+    error.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned()
+}
+
 fn wrong(at: String, wrong: impl Into<String>) -> IssuersError {
     IssuersError::Field { at, wrong: wrong.into() }
 }
@@ -72,8 +79,10 @@ fn issuer(entry: Entry, at: &str) -> Result<Issuer, IssuersError> {
     if entry.audience.is_empty() {
         return Err(wrong(format!("{at}.audience"), "write the audience that the tokens are made for"));
     }
-    if entry.ca_bundle.as_ref().is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
-        return Err(wrong(format!("{at}.caBundle"), "write certificates in PEM"));
+    let authority = authority(&entry, at)?;
+    if entry.jwks.is_some() && authority != Authority::PublicRoots {
+        let field = if entry.ca_file.is_some() { "caFile" } else { "caBundle" };
+        return Err(wrong(format!("{at}.{field}"), "leave it out: with jwks nothing is fetched"));
     }
     let keys = entry.jwks.as_ref().map(|jwks| jwks.get("keys").and_then(Value::as_array));
     if keys.is_some_and(|keys| keys.is_none_or(Vec::is_empty)) {
@@ -87,8 +96,25 @@ fn issuer(entry: Entry, at: &str) -> Result<Issuer, IssuersError> {
     }
     let rules = entry.rules.into_iter().enumerate();
     let rules = rules.map(|(n, entry)| rule(entry, &format!("{at}.rules[{n}]"))).collect::<Result<_, _>>()?;
-    let Entry { issuer: url, audience, ca_bundle, jwks, .. } = entry;
-    Ok(Issuer { url, audience, ca_bundle, jwks, rules })
+    let Entry { issuer: url, audience, jwks, .. } = entry;
+    Ok(Issuer { url, audience, authority, jwks, rules })
+}
+
+fn authority(entry: &Entry, at: &str) -> Result<Authority, IssuersError> {
+    match (&entry.ca_bundle, &entry.ca_file) {
+        (None, None) => Ok(Authority::PublicRoots),
+        (Some(_), Some(_)) => {
+            Err(wrong(format!("{at}.caFile"), "there is a caBundle as well: write one of the two"))
+        }
+        (Some(pem), None) if !pem.contains("-----BEGIN CERTIFICATE-----") => {
+            Err(wrong(format!("{at}.caBundle"), "write certificates in PEM"))
+        }
+        (Some(pem), None) => Ok(Authority::Bundle(pem.clone())),
+        (None, Some(path)) if !path.is_absolute() => {
+            Err(wrong(format!("{at}.caFile"), "write the whole path of a file of certificates, from / on"))
+        }
+        (None, Some(path)) => Ok(Authority::File(path.clone())),
+    }
 }
 
 fn rule(entry: RuleEntry, at: &str) -> Result<Rule, IssuersError> {

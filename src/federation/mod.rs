@@ -7,6 +7,7 @@ mod file;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
@@ -24,11 +25,20 @@ pub struct Issuer {
     /// Exactly as in its tokens.
     pub url: String,
     pub audience: String,
-    /// What its certificate must come from, in PEM. Otherwise the public roots.
-    pub ca_bundle: Option<String>,
+    pub authority: Authority,
     /// Its keys, where they cannot be fetched: a JWK set.
     pub jwks: Option<Value>,
     rules: Vec<Rule>,
+}
+
+/// What an issuer's certificate must come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authority {
+    PublicRoots,
+    /// Certificates in PEM.
+    Bundle(String),
+    /// A file of such, which may change while the server runs.
+    File(PathBuf),
 }
 
 /// Whose role is for which tokens.

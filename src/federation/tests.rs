@@ -113,6 +113,14 @@ fn what_is_not_understood_is_refused_by_its_field_with_what_is_right() {
         (file(", audiences: c", good), "audiences"),
         (file(", jwks: {}", good), "oidcIssuers[0].jwks: write a JWK set"),
         (file(", caBundle: x", good), "oidcIssuers[0].caBundle: write certificates"),
+        (file(", caBundle: x, caFile: /x", good), "oidcIssuers[0].caFile: there is a caBundle as well"),
+        (file(", caFile: x", good), "oidcIssuers[0].caFile: write the whole path"),
+        (file(", caFile: [x]", good), "oidcIssuers[0].caFile: invalid type"),
+        (file(", caFile: /x, jwks: {keys: [1]}", good), "oidcIssuers[0].caFile: leave it out"),
+        (
+            file(", caBundle: -----BEGIN CERTIFICATE-----, jwks: {}", good),
+            "oidcIssuers[0].caBundle: leave it out",
+        ),
         (file("", ""), "oidcIssuers[0].rules: write at least one rule"),
         (
             file("", "{serviceAccount: b, claims: {sub: [x]}}"),

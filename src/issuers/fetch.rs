@@ -16,15 +16,17 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use super::BadIssuer;
-use crate::federation::Issuer;
+use crate::federation::{Authority, Issuer};
 
 /// For both documents together.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BYTES_MAX: usize = 256 * 1024;
 
+type Https = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
 pub(super) struct Fetcher {
     issuer: String,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    authority: Authority,
 }
 
 /// Why is in the log.
@@ -32,26 +34,33 @@ pub(super) struct Unreached;
 
 impl Fetcher {
     pub(super) fn new(issuer: &Issuer) -> Result<Self, BadIssuer> {
-        let wrong = |wrong: String| BadIssuer::Bundle { issuer: issuer.url.clone(), wrong };
+        let fetcher = Self { issuer: issuer.url.clone(), authority: issuer.authority.clone() };
+        let issuer = fetcher.issuer.clone();
+        match fetcher.client() {
+            Ok(_) => Ok(fetcher),
+            Err(wrong) => Err(match fetcher.authority {
+                Authority::File(path) => BadIssuer::File { issuer, path, wrong },
+                Authority::Bundle(_) | Authority::PublicRoots => BadIssuer::Bundle { issuer, wrong },
+            }),
+        }
+    }
+
+    /// Made for each fetch: certificates of a file may be others by then, and no connection outlives a fetch.
+    fn client(&self) -> Result<Https, String> {
         let mut roots = RootCertStore::empty();
-        match &issuer.ca_bundle {
-            Some(pem) => {
-                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-                    roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-                }
-            }
-            None => {
+        match &self.authority {
+            Authority::PublicRoots => {
                 roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
             }
-        }
-        if roots.is_empty() {
-            return Err(wrong("there is no certificate".to_owned()));
+            Authority::Bundle(pem) => add(&mut roots, pem.as_bytes())?,
+            Authority::File(path) => {
+                let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+                add(&mut roots, &pem)?;
+            }
         }
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { issuer: issuer.url.clone(), client })
+        Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
     }
 
     /// The issuer's key set.
@@ -74,31 +83,42 @@ impl Fetcher {
     }
 
     async fn ask(&self) -> Result<Value, String> {
+        let client = self.client().map_err(|wrong| match &self.authority {
+            Authority::File(path) => format!("caFile {}: {wrong}", path.display()),
+            Authority::Bundle(_) | Authority::PublicRoots => wrong,
+        })?;
         let place = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-        let told = self.get(&place).await?;
+        let told = get(&client, &place).await?;
         if told.get("issuer").and_then(Value::as_str) != Some(self.issuer.as_str()) {
             return Err(format!("{place} names another issuer"));
         }
         let named = told.get("jwks_uri").and_then(Value::as_str);
         let place = named.ok_or_else(|| format!("{place} names no jwks_uri"))?;
-        let keys = self.get(place).await?;
+        let keys = get(&client, place).await?;
         let has_keys = keys.get("keys").is_some_and(Value::is_array);
         if has_keys { Ok(keys) } else { Err(format!("{place} has no keys")) }
     }
-
-    async fn get(&self, place: &str) -> Result<Value, String> {
-        let failed = |error: &dyn std::error::Error| format!("{place}: {}", causes(error));
-        let uri: Uri = place.parse().map_err(|error| failed(&error))?;
-        let answer = self.client.get(uri).await.map_err(|error| failed(&error))?;
-        if answer.status() != http::StatusCode::OK {
-            return Err(format!("{place}: {}", answer.status()));
-        }
-        let body = Limited::new(answer.into_body(), BYTES_MAX).collect().await;
-        let body = body.map_err(|error| failed(error.as_ref()))?.to_bytes();
-        serde_json::from_slice(&body).map_err(|error| failed(&error))
-    }
 }
 
+fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("there is no certificate".to_owned()) } else { Ok(()) }
+}
+
+async fn get(client: &Https, place: &str) -> Result<Value, String> {
+    let failed = |error: &dyn std::error::Error| format!("{place}: {}", causes(error));
+    let uri: Uri = place.parse().map_err(|error| failed(&error))?;
+    let answer = client.get(uri).await.map_err(|error| failed(&error))?;
+    if answer.status() != http::StatusCode::OK {
+        return Err(format!("{place}: {}", answer.status()));
+    }
+    let body = Limited::new(answer.into_body(), BYTES_MAX).collect().await;
+    let body = body.map_err(|error| failed(error.as_ref()))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| failed(&error))
+}
 /// The error with what lies beneath it.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();

@@ -6,6 +6,7 @@ mod keys;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, Validation};
@@ -57,9 +58,13 @@ pub struct Trusted {
 /// What of the configuration only shows when it is put to use.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIssuer {
-    #[error("{issuer}: caBundle: {wrong}; write certificates in PEM")]
+    #[error("oidcIssuers: {issuer}: caBundle: {wrong}; write certificates in PEM")]
     Bundle { issuer: String, wrong: String },
-    #[error("{0}: jwks: no key of it is for signatures with RSA, EC or Ed25519")]
+    #[error("oidcIssuers: {issuer}: caFile {}: {wrong}; put certificates in PEM there", path.display())]
+    File { issuer: String, path: PathBuf, wrong: String },
+    #[error(
+        "oidcIssuers: {0}: jwks: no key of it is for signatures; write one of RSA, EC (P-256, P-384) or Ed25519"
+    )]
     Keys(String),
 }
 

@@ -56,6 +56,11 @@ struct Site {
 
 impl Site {
     async fn new(keys: &[&Key]) -> Self {
+        Self::trusting(keys, |ca| json!({"caBundle": ca})).await
+    }
+
+    /// `by` says what of the configuration tells of the issuer's certificate authority, which comes in PEM.
+    async fn trusting(keys: &[&Key], by: impl FnOnce(&str) -> Value) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -77,8 +82,9 @@ impl Site {
         ));
         let clock = ManualClock::at("2030-01-01T00:00:00Z".parse().unwrap());
         let rules = json!([{"serviceAccount": "shop/ci", "claims": {"sub": ["repo:acme/*"]}}]);
-        let file = json!([{"issuer": url, "audience": "tidelock", "caBundle": ca.pem(), "rules": rules}]);
-        let issuers = federation::parse(&file.to_string()).unwrap();
+        let mut entry = json!({"issuer": url, "audience": "tidelock", "rules": rules});
+        entry.as_object_mut().unwrap().extend(by(&ca.pem()).as_object().unwrap().clone());
+        let issuers = federation::parse(&json!([entry]).to_string()).unwrap();
         let trusted = Issuers::new(issuers, &(clock.clone() as Arc<dyn Clock>)).unwrap();
         let site = Self { url, answers, asked, clock, trusted };
         site.publish(keys);
@@ -227,4 +233,53 @@ async fn keys_that_cannot_be_had_are_no_proof_and_those_that_are_there_stand_for
     assert_eq!(site.said(&token).await, Ok(()));
     site.clock.advance(Duration::from_secs(30));
     assert_eq!(site.said(&token).await, Err(NotProved::Unreached));
+}
+
+#[tokio::test]
+async fn certificates_of_a_file_are_read_anew_for_each_fetch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, kept) = (folder.path().join("ca.crt"), folder.path().join("kept"));
+    let key = Key::new("one");
+    let site = Site::trusting(&[&key], |ca| {
+        std::fs::write(&file, ca).unwrap();
+        std::fs::write(&kept, ca).unwrap();
+        json!({"caFile": file})
+    })
+    .await;
+    let token = key.sign(&site.claims(json!({})));
+    let another = CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    for (pem, expected) in [
+        (another.as_str(), Err(NotProved::Unreached)),
+        ("", Err(NotProved::Unreached)),
+        (&std::fs::read_to_string(&kept).unwrap(), Ok(())),
+    ] {
+        std::fs::write(&file, pem).unwrap();
+        site.clock.advance(Duration::from_secs(5));
+        assert_eq!(site.said(&token).await, expected);
+    }
+    std::fs::remove_file(&file).unwrap();
+    site.clock.advance(Duration::from_mins(11));
+    assert_eq!(site.said(&token).await, Ok(()), "the last keys stay good");
+    assert_eq!(site.asked(), 2);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_before_anything_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (away, empty) = (folder.path().join("away"), folder.path().join("empty"));
+    std::fs::write(&empty, "nothing").unwrap();
+    let rules = json!([{"serviceAccount": "shop/ci", "claims": {"sub": ["repo:acme/*"]}}]);
+    for (more, words) in [
+        (json!({"caFile": away}), "No such file or directory (os error 2); put certificates in PEM there"),
+        (json!({"caFile": empty}), "there is no certificate; put"),
+        (json!({"caBundle": "-----BEGIN CERTIFICATE-----"}), "; write certificates in PEM"),
+        (json!({"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}}), "no key of it is for signatures"),
+    ] {
+        let mut entry = json!({"issuer": "https://ci.example", "audience": "tidelock", "rules": rules});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let issuers = federation::parse(&json!([entry]).to_string()).unwrap();
+        let clock = ManualClock::at("2030-01-01T00:00:00Z".parse().unwrap());
+        let wrong = Issuers::new(issuers, &(clock as Arc<dyn Clock>)).err().unwrap().to_string();
+        assert!(wrong.starts_with("oidcIssuers: https://ci.example: ") && wrong.contains(words), "{wrong}");
+    }
 }

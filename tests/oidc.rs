@@ -4,9 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL;
+use anyhow::{Context as _, Result, ensure};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
@@ -20,32 +19,49 @@ use tidelock_e2e::{pypi, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
+const SUB: &str = "repo:acme/orders:ref:refs/heads/main";
 const READ: &str = "import boto3\n\
     print(boto3.client('secretsmanager').get_secret_value(SecretId='shop/orders-db')['SecretString'])";
 const COPY: &str = "import boto3\n\
     keys = boto3.Session().get_credentials().get_frozen_credentials()\n\
     print(keys.access_key, keys.secret_key, keys.token)";
 
-fn jwk(key: &KeyPair) -> Value {
-    let point = key.public_key_raw();
-    let (x, y) = (URL.encode(&point[1..33]), URL.encode(&point[33..]));
-    json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": "ci", "x": x, "y": y})
-}
+/// What stands before an RSA key of 2048 bits in PKCS#8.
+const RSA_HEADER_BYTES: usize = 26;
 
-fn token(key: &KeyPair, sub: &str) -> Result<String> {
-    let now = SystemClock.now().as_second();
-    let claims = json!({"iss": ISSUER, "aud": "tidelock", "sub": sub, "iat": now, "exp": now + 600});
-    let header = Header { kid: Some("ci".into()), ..Header::new(Algorithm::ES256) };
-    Ok(jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(key.serialized_der()))?)
+/// An issuer's key, of the kind that most issuers have.
+struct Key(EncodingKey);
+
+impl Key {
+    fn new() -> Result<Self> {
+        let pair = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256)?;
+        Ok(Self(EncodingKey::from_rsa_der(&pair.serialized_der()[RSA_HEADER_BYTES..])))
+    }
+
+    fn jwk(&self) -> Result<Value> {
+        let mut key = serde_json::to_value(Jwk::from_encoding_key(&self.0, Algorithm::RS256)?)?;
+        key["kid"] = json!("ci");
+        Ok(key)
+    }
+
+    fn token(&self, change: Value) -> Result<String> {
+        let now = SystemClock.now().as_second();
+        let mut claims = json!({"iss": ISSUER, "aud": "tidelock", "sub": SUB, "iat": now, "exp": now + 600});
+        for (name, value) in change.as_object().context("claims")? {
+            claims[name] = value.clone();
+        }
+        let header = Header { kid: Some("ci".into()), ..Header::new(Algorithm::RS256) };
+        Ok(jsonwebtoken::encode(&header, &claims, &self.0)?)
+    }
 }
 
 #[tokio::test]
 async fn a_ci_job_reads_with_its_own_token_until_the_service_account_ends() -> Result<()> {
     let boto3 = pypi::programs("boto3").await?.join("python");
-    let (folder, key) = (tempfile::tempdir()?, KeyPair::generate()?);
+    let (folder, key) = (tempfile::tempdir()?, Key::new()?);
     let rule = json!({"serviceAccount": "shop/orders-api", "claims": {"sub": ["repo:acme/orders:ref:refs/heads/*"]}});
     let issuers = json!([{
-        "issuer": ISSUER, "audience": "tidelock", "jwks": {"keys": [jwk(&key)]}, "rules": [rule],
+        "issuer": ISSUER, "audience": "tidelock", "jwks": {"keys": [key.jwk()?]}, "rules": [rule],
     }]);
     let file = folder.path().join("issuers.yaml");
     std::fs::write(&file, issuers.to_string())?;
@@ -62,12 +78,24 @@ async fn a_ci_job_reads_with_its_own_token_until_the_service_account_ends() -> R
     accounts.create(&PostParams::default(), &account).await?;
 
     let (good, bad) = (folder.path().join("good"), folder.path().join("bad"));
-    std::fs::write(&good, token(&key, "repo:acme/orders:ref:refs/heads/main")?)?;
-    std::fs::write(&bad, token(&key, "repo:acme/orders:pull_request")?)?;
+    std::fs::write(&good, key.token(json!({}))?)?;
     let job = site.dressed("orders-api", &good).await?;
     wait_for("the job to read", DEADLINE, async || run(&boto3, &["-c", READ], &job).await.ok()).await?;
-    let refused = run(&boto3, &["-c", READ], &site.dressed("orders-api", &bad).await?).await.unwrap_err();
-    ensure!(refused.contains("(IDPRejectedClaim)"), "{refused}");
+    let now = SystemClock.now().as_second();
+    let (rejected, invalid) = ("(IDPRejectedClaim)", "(InvalidIdentityToken)");
+    for (token, code) in [
+        (key.token(json!({"sub": "repo:acme/orders:pull_request"}))?, rejected),
+        (key.token(json!({"sub": format!("evil/{SUB}")}))?, rejected),
+        (key.token(json!({"aud": "sts.amazonaws.com"}))?, rejected),
+        (key.token(json!({"exp": now - 120}))?, "(ExpiredTokenException)"),
+        (key.token(json!({"iss": "https://else.example"}))?, invalid),
+        (Key::new()?.token(json!({}))?, invalid),
+    ] {
+        std::fs::write(&bad, token)?;
+        let given = site.dressed("orders-api", &bad).await?;
+        let refused = run(&boto3, &["-c", READ], &given).await.err().context("a token that is wrong")?;
+        ensure!(refused.contains(code), "{code}: {refused}");
+    }
     let refused = run(&boto3, &["-c", READ], &site.dressed("default", &good).await?).await.unwrap_err();
     ensure!(refused.contains("(IDPRejectedClaim)"), "{refused}");
 

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, Header};
 use serde_json::Value;
@@ -19,6 +21,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How long keys are good while the issuer is away.
 const GOOD: Duration = Duration::from_hours(24);
+
+/// What RFC 7518 wants of RSA at least: 2048 bits.
+const RSA_BYTES_MIN: usize = 256;
 
 pub(super) struct Keys {
     from: Option<Fetcher>,
@@ -101,8 +106,12 @@ fn usable(set: &Value) -> Vec<Jwk> {
                 | AlgorithmParameters::EllipticCurve(_)
                 | AlgorithmParameters::OctetKeyPair(_)
         );
+        let long = match &key.algorithm {
+            AlgorithmParameters::RSA(rsa) => URL.decode(&rsa.n).is_ok_and(|n| n.len() >= RSA_BYTES_MIN),
+            _ => true,
+        };
         let opens = DecodingKey::from_jwk(key).is_ok_and(|key| key.family() != AlgorithmFamily::Hmac);
-        signs && public && opens
+        signs && public && long && opens
     })
     .collect()
 }

@@ -63,7 +63,7 @@ pub enum BadIssuer {
     #[error("oidcIssuers: {issuer}: caFile {}: {wrong}; put certificates in PEM there", path.display())]
     File { issuer: String, path: PathBuf, wrong: String },
     #[error(
-        "oidcIssuers: {0}: jwks: no key of it is for signatures; write one of RSA, EC (P-256, P-384) or Ed25519"
+        "oidcIssuers: {0}: jwks: no key of it is for signatures; write one of RSA (2048 bits or more), EC (P-256, P-384) or Ed25519"
     )]
     Keys(String),
 }

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, Header};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -24,25 +25,55 @@ use crate::clock::ManualClock;
 type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
 pub(crate) struct Key {
-    pub(crate) id: &'static str,
+    id: &'static str,
+    algorithm: Algorithm,
+    private: EncodingKey,
     pair: KeyPair,
 }
 
+/// What stands before an RSA key of 2048 bits in PKCS#8.
+const RSA_HEADER_BYTES: usize = 26;
+
 impl Key {
     pub(crate) fn new(id: &'static str) -> Self {
-        Self { id, pair: KeyPair::generate().unwrap() }
+        Self::of(id, Algorithm::ES256)
     }
 
+    fn of(id: &'static str, algorithm: Algorithm) -> Self {
+        let generate = |kind| KeyPair::generate_for(kind).unwrap();
+        let (pair, read): (_, fn(&[u8]) -> EncodingKey) = match algorithm {
+            Algorithm::ES256 => (generate(&rcgen::PKCS_ECDSA_P256_SHA256), EncodingKey::from_ec_der),
+            Algorithm::ES384 => (generate(&rcgen::PKCS_ECDSA_P384_SHA384), EncodingKey::from_ec_der),
+            Algorithm::EdDSA => (generate(&rcgen::PKCS_ED25519), EncodingKey::from_ed_der),
+            _ => {
+                let of_rsa = |der: &[u8]| EncodingKey::from_rsa_der(&der[RSA_HEADER_BYTES..]);
+                (generate(&rcgen::PKCS_RSA_SHA256), of_rsa)
+            }
+        };
+        let private = read(pair.serialized_der());
+        Self { id, algorithm, private, pair }
+    }
+
+    /// As most issuers publish theirs: without the algorithm.
     pub(crate) fn jwk(&self) -> Value {
-        let point = self.pair.public_key_raw();
-        let (x, y) = (URL.encode(&point[1..33]), URL.encode(&point[33..]));
-        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.id, "x": x, "y": y})
+        let mut key = if self.algorithm == Algorithm::EdDSA {
+            json!({"kty": "OKP", "crv": "Ed25519", "x": URL.encode(self.pair.public_key_raw())})
+        } else {
+            let mut key = Jwk::from_encoding_key(&self.private, self.algorithm).unwrap();
+            key.common.key_algorithm = None;
+            serde_json::to_value(key).unwrap()
+        };
+        (key["kid"], key["use"]) = (self.id.into(), "sig".into());
+        key
     }
 
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(Algorithm::ES256) };
-        let key = EncodingKey::from_ec_der(self.pair.serialized_der());
-        jsonwebtoken::encode(&header, claims, &key).unwrap()
+        self.sign_by(Header::new(self.algorithm), claims)
+    }
+
+    fn sign_by(&self, header: Header, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.to_owned()), ..header };
+        jsonwebtoken::encode(&header, claims, &self.private).unwrap()
     }
 }
 
@@ -164,20 +195,90 @@ async fn only_what_the_issuer_signed_for_us_and_for_now_is_proved() {
     assert_eq!(site.said(&format!("{message}.{}", URL.encode(&bytes))).await, Err(NotProved::Signature));
     let payload = message.split_once('.').unwrap().1;
     let none = URL.encode(json!({"alg": "none", "kid": "one"}).to_string());
-    assert_eq!(site.said(&format!("{none}.{payload}.")).await, Err(NotProved::Form));
-    let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::HS256) };
-    let secret = EncodingKey::from_secret(key.pair.public_key_raw());
-    let forged = jsonwebtoken::encode(&header, &site.claims(json!({})), &secret).unwrap();
-    assert_eq!(site.said(&forged).await, Err(NotProved::Form));
-    let header =
-        Header { crit: Some(vec!["x".into()]), kid: Some("one".into()), ..Header::new(Algorithm::ES256) };
-    let signer = EncodingKey::from_ec_der(key.pair.serialized_der());
-    let odd = jsonwebtoken::encode(&header, &site.claims(json!({})), &signer).unwrap();
-    assert_eq!(site.said(&odd).await, Err(NotProved::Form));
+    for end in ["", signature] {
+        assert_eq!(site.said(&format!("{none}.{payload}.{end}")).await, Err(NotProved::Form));
+    }
+    let header = Header { crit: Some(vec!["x".into()]), ..Header::new(Algorithm::ES256) };
+    assert_eq!(site.said(&key.sign_by(header, &site.claims(json!({})))).await, Err(NotProved::Form));
 
     let stranger = key.sign(&site.claims(json!({"iss": "https://else"})));
     assert!(site.trusted.named_by(&stranger).is_none() && site.trusted.named_by("x").is_none());
     assert_eq!(site.asked(), 2, "one question for all of them");
+}
+
+#[tokio::test]
+async fn every_asymmetric_algorithm_that_is_named_proves_and_only_by_a_key_of_its_kind() {
+    let keys = ALGORITHMS.map(|algorithm| Key::of("one", algorithm));
+    let of_another_kind = |key: &Key| match key.algorithm {
+        Algorithm::ES256 => Algorithm::RS256,
+        Algorithm::ES384 | Algorithm::EdDSA => Algorithm::ES256,
+        Algorithm::PS256 => Algorithm::RS256,
+        _ => Algorithm::PS256,
+    };
+    for key in &keys {
+        let site = Site::new(&[key]).await;
+        let good = key.sign(&site.claims(json!({})));
+        assert_eq!(site.said(&good).await, Ok(()), "{:?}", key.algorithm);
+        let (message, signature) = good.rsplit_once('.').unwrap();
+        let mut bytes = URL.decode(signature).unwrap();
+        bytes[9] ^= 1;
+        let bent = format!("{message}.{}", URL.encode(&bytes));
+        assert_eq!(site.said(&bent).await, Err(NotProved::Signature), "{:?}", key.algorithm);
+        // The header says another algorithm than the signature is of.
+        let payload = message.split_once('.').unwrap().1;
+        let header = json!({"alg": of_another_kind(key), "kid": "one"}).to_string();
+        let renamed = format!("{}.{payload}.{signature}", URL.encode(header));
+        assert_eq!(site.said(&renamed).await, Err(NotProved::Signature), "{:?}", key.algorithm);
+        // A key that says its algorithm is good for no other.
+        let mut named = key.jwk();
+        named["alg"] = json!(of_another_kind(key));
+        site.answer("/keys", 200, json!({"keys": [named]}));
+        site.clock.advance(Duration::from_mins(10));
+        let late = key.sign(&site.claims(json!({})));
+        assert_eq!(site.said(&late).await, Err(NotProved::UnknownKey), "{:?}", key.algorithm);
+    }
+}
+
+#[tokio::test]
+async fn what_is_public_of_a_key_signs_nothing() {
+    for key in [Key::of("one", Algorithm::RS256), Key::new("one")] {
+        let site = Site::new(&[&key]).await;
+        let claims = site.claims(json!({}));
+        let public = key.pair.public_key_pem();
+        let shown = key.jwk().to_string();
+        let known = [key.pair.public_key_raw(), public.as_bytes(), shown.as_bytes()];
+        for secret in known {
+            for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+                let header = Header { kid: Some("one".to_owned()), ..Header::new(algorithm) };
+                let secret = EncodingKey::from_secret(secret);
+                let forged = jsonwebtoken::encode(&header, &claims, &secret).unwrap();
+                assert_eq!(site.said(&forged).await, Err(NotProved::Form), "{algorithm:?}");
+            }
+        }
+    }
+}
+
+/// Made with OpenSSL: an RSA key of 1024 bits, and what it did sign.
+#[tokio::test]
+async fn a_signature_by_a_key_of_too_few_bits_is_none() {
+    const N: &str = "wIMulVOBH1YmHAtOZ0YM8Iq6-G_w6ND5xRm2KGpIl0Cg8Z-CqKlVKaHhiDd7p1RQLFn-vGAA0DFtxrV6xzyj367QL0VIYgT-\
+        BEXjvGGjR9MS6iw0kJrWfX57xZZNeHfnpBjLIgbU4_5x3nQXyNzvPI10At8TiGZl10U8zKvbzj8";
+    const SIGNATURE: &str = "L5MhxfJeWG2SICT4Rdwhn2XBY-omCZBYJV-nGGCnmjVcBEuer-ZTiFBYzl8vUMcL95b2GfBINHOsCSntqKpBCU_9\
+        JNfm3mlBSWTylq233X3bDLgn8VVY9bsUxZLX-Kh9wo4NBlMNwnSEfm5TZNAeHBsBPNIp6Wxhx95XRtzu6Fw";
+    let short = json!({"kty": "RSA", "use": "sig", "kid": "short", "n": N, "e": "AQAB"});
+    let good = Key::of("good", Algorithm::RS256);
+    let rules = json!([{"serviceAccount": "shop/ci", "claims": {"sub": ["repo:acme/*"]}}]);
+    let trusting = |keys: Value| {
+        let file = json!([{"issuer": "https://ci.example", "audience": "a", "jwks": {"keys": keys}, "rules": rules}]);
+        let clock = ManualClock::at("2030-01-01T00:00:00Z".parse().unwrap());
+        Issuers::new(federation::parse(&file.to_string()).unwrap(), &(clock as Arc<dyn Clock>))
+    };
+    let (header, claims) = (r#"{"alg":"RS256","kid":"short"}"#, r#"{"iss":"https://ci.example"}"#);
+    let token = format!("{}.{}.{SIGNATURE}", URL.encode(header), URL.encode(claims));
+    let issuers = trusting(json!([good.jwk(), short])).unwrap();
+    let said = issuers.named_by(&token).unwrap().signed(&token).await;
+    assert_eq!(said.unwrap_err(), NotProved::UnknownKey);
+    assert!(trusting(json!([short])).is_err(), "a configuration with no other key");
 }
 
 #[tokio::test]

@@ -173,7 +173,8 @@ async fn no_other_machine_is_listened_to() {
 }
 
 /// A rotator as people write one for AWS, with boto3: its event from a file, everything else from the environment. It
-/// writes down each step, and waits in setSecret for as long as the file `hold` is there.
+/// writes down each step, waits in setSecret for as long as the file `hold` is there, in testSecret for `hold-test`, and
+/// fails the latter while there is `fail`.
 const ROTATE: &str = r#"
 import boto3, json, os, pathlib, sys, time
 here = pathlib.Path(sys.argv[1])
@@ -194,6 +195,8 @@ elif step == "setSecret":
     while (here / "hold").exists(): time.sleep(0.05)
 elif step == "testSecret":
     print("tried", client.get_secret_value(**pending)["SecretString"])
+    while (here / "hold-test").exists(): time.sleep(0.05)
+    if (here / "fail").exists(): sys.exit(3)
 elif step == "finishSecret":
     current = next(id for id, stages in versions.items() if "AWSCURRENT" in stages)
     if current != token:
@@ -310,6 +313,90 @@ async fn the_built_in_rotator_is_there_and_a_cancelled_rotation_ends() {
     assert_eq!(description["RotationEnabled"], false);
     assert_eq!(stages(&description, &version), ["AWSPENDING"]);
     dev.end(Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_not_due_is_tested_on_a_copy_that_no_end_leaves_behind() {
+    let tools = pypi::programs("awscli").await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let start = rotating(home.path()).await;
+    let (hold, fail) = (home.path().join("hold-test"), home.path().join("fail"));
+    let steps = || fs::read_to_string(home.path().join("steps")).unwrap_or_default();
+    let dev = Dev::typed(&start).await;
+    let made = "aws secretsmanager create-secret --name app/db --secret-string first";
+    let first = dev.then(&tools, made).await.unwrap()["VersionId"].as_str().unwrap().to_owned();
+    let configure = |token: &str| {
+        format!(
+            "aws secretsmanager rotate-secret --secret-id app/db --rotation-rules AutomaticallyAfterDays=30 \
+             --rotation-lambda-arn db --no-rotate-immediately --client-request-token {token}"
+        )
+    };
+    // Untouched, on schedule, and with nothing at AWSPENDING.
+    let is_as_before = |found: &Value| {
+        found["VersionIdsToStages"] == serde_json::json!({&first: ["AWSCURRENT"]})
+            && found["RotationEnabled"] == true
+            && !found["NextRotationDate"].is_null()
+    };
+    let token = |n: u8| format!("0197f2c0-5b3a-4c1e-9d2f-1a2b3c4d5e{n:02x}");
+    let begun = dev.then(&tools, &configure(&token(1))).await.unwrap();
+    assert!(begun["VersionId"].is_null(), "{begun}");
+    described(&dev, &tools, "app/db", is_as_before).await;
+    fs::write(&fail, "").unwrap();
+    dev.then(&tools, &configure(&token(2))).await.unwrap();
+    let at_step = async |n| steps().contains(&token(n)).then_some(());
+    wait_for("the second test", DEADLINE, async || at_step(2).await).await.unwrap();
+    described(&dev, &tools, "app/db", is_as_before).await;
+    fs::remove_file(&fail).unwrap();
+
+    // While it runs nothing else begins; killed in the middle, it has failed, and leaves nothing either.
+    fs::write(&hold, "").unwrap();
+    dev.then(&tools, &configure(&token(3))).await.unwrap();
+    wait_for("the third test", DEADLINE, async || at_step(3).await).await.unwrap();
+    let description = described(&dev, &tools, "app/db", |_| true).await;
+    assert_eq!(stages(&description, &token(3)), ["AWSPENDING"]);
+    let refused = dev.then(&tools, "aws secretsmanager rotate-secret --secret-id app/db").await.unwrap_err();
+    assert!(refused.contains("A previous rotation isn't complete."), "{refused}");
+    let id = i32::try_from(dev.child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap();
+    fs::remove_file(&hold).unwrap();
+    let said = dev.end(Signal::KILL).await;
+    for reason in ["TestRotationStarted", "TestRotationSucceeded", "TestRotationFailed"] {
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+    assert!(said.contains("the test of the rotator failed: testSecret ended with exit status: 3"), "{said}");
+    let dev = Dev::typed(&start).await;
+    described(&dev, &tools, "app/db", is_as_before).await;
+    assert_eq!(steps().lines().count(), 3, "no other step, and none twice: {}", steps());
+    assert!(steps().lines().all(|line| line.starts_with("testSecret")), "{}", steps());
+
+    // A value that somebody writes ends it, and so does its cancellation; the process goes.
+    let holds = || children(dev.child.id().unwrap()).len();
+    for (n, end) in [
+        (4, "aws secretsmanager put-secret-value --secret-id app/db --secret-string mine"),
+        (5, "aws secretsmanager cancel-rotate-secret --secret-id app/db"),
+    ] {
+        fs::write(&hold, "").unwrap();
+        dev.then(&tools, &configure(&token(n))).await.unwrap();
+        wait_for("another test", DEADLINE, async || at_step(n).await).await.unwrap();
+        assert_eq!(holds(), 1);
+        dev.then(&tools, end).await.unwrap();
+        let description = described(&dev, &tools, "app/db", |_| holds() == 0).await;
+        assert!(description["VersionIdsToStages"][token(n)].is_null(), "{description}");
+        assert_eq!(description["RotationEnabled"], n == 4);
+    }
+
+    // The built-in one tests the value that there is.
+    let test = "aws secretsmanager rotate-secret --secret-id bytes --rotation-lambda-arn generate --no-rotate-immediately";
+    fs::write(home.path().join("bytes"), [0xff]).unwrap();
+    let file = home.path().join("bytes");
+    let made =
+        format!("aws secretsmanager create-secret --name bytes --secret-binary fileb://{}", file.display());
+    dev.then(&tools, &made).await.unwrap();
+    dev.then(&tools, test).await.unwrap();
+    let pendings = |found: &Value| found["VersionIdsToStages"].as_object().map(serde_json::Map::len);
+    described(&dev, &tools, "bytes", |found| pendings(found) == Some(1)).await;
+    let said = dev.end(Signal::TERM).await;
+    assert!(said.contains("TestRotationFailed") && said.contains("the current value is bytes"), "{said}");
 }
 
 /// The processes that a process started and that still run.

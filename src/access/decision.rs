@@ -37,6 +37,8 @@ pub struct RotationRight {
     pub arn: Arn,
     /// The version that the rotation makes.
     pub version: VersionId,
+    /// The pod of a mere test reads, and changes nothing.
+    pub is_test: bool,
 }
 
 /// Which names a caller of the API may give to new secrets.
@@ -97,8 +99,8 @@ impl Authorized {
         self.stages.as_ref().is_none_or(|allowed| stages.any(|stage| allowed.contains(stage)))
     }
 
-    /// Whether this permits to open values of that secret: to hand them out (`Reveal`, `Project`), or to compare
-    /// them with a value that the caller already has (`Create`, `Put`).
+    /// Whether this permits to open values of that secret: to hand them out (`Reveal`, `Project`), to compare them
+    /// with a value that the caller already has (`Create`, `Put`), or to seal one again for a test (`Rotate`).
     pub fn opens(&self, arn: &Arn) -> bool {
         let opening = matches!(
             self.operation,
@@ -107,6 +109,7 @@ impl Authorized {
                 | Operation::Create
                 | Operation::Put
                 | Operation::UpdateValue
+                | Operation::Rotate
         );
         opening && self.arn == *arn
     }
@@ -190,6 +193,7 @@ impl RotationRight {
         let only = |allowed: &[&str]| request.stages.iter().all(|stage| allowed.contains(&stage.as_str()));
         match request.operation {
             Operation::Describe | Operation::ListVersions | Operation::Reveal => true,
+            _ if self.is_test => false,
             Operation::Put => own && !request.stages.is_empty() && only(&[Stage::PENDING]),
             Operation::MoveStage => own && only(&[Stage::CURRENT, Stage::PENDING]),
             _ => false,

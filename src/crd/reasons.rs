@@ -103,6 +103,12 @@ reasons! {
     WaitingForNode,
     /// The Job ran longer than it may.
     RotationTimedOut,
+    /// Only the rotator's step testSecret runs.
+    TestRotationStarted,
+    /// That step ended well.
+    TestRotationSucceeded,
+    /// That step failed, or could not be run.
+    TestRotationFailed,
     /// No rotation has been made yet.
     NeverRotated,
 }

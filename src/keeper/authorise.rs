@@ -181,7 +181,11 @@ impl Keeper {
                 && known.namespace == account.namespace
                 && known.service_account == account.name
         });
-        Ok(own.then(|| RotationRight { arn: record.arn.clone(), version: journal.version }))
+        Ok(own.then(|| RotationRight {
+            arn: record.arn.clone(),
+            version: journal.version,
+            is_test: journal.is_test,
+        }))
     }
 
     fn request<'a>(&'a self, act: Act<'a>, name: &'a Name, stages: &'a [Stage]) -> Request<'a> {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::rotate::is_open;
+use super::test_rotation::{is_open_test, without_copy};
 use super::{Keeper, KeeperError, What, settle};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
@@ -42,7 +43,9 @@ impl Keeper {
         if before.as_ref().is_some_and(is_open) {
             return Err(KeeperError::InvalidRequest(UNFINISHED.to_owned()));
         }
-        let (journal, changes) = beginning(record, before, version, answers, self.now());
+        let now = self.now();
+        let made = Made::Empty(version.clone());
+        let (journal, changes) = beginning(record, before, made, answers, now);
         let audit = self.done(&Principal::Controller, Operation::Rotate, arn, Some(version));
         failpoint::reach("rotate.before-begin");
         self.commit(changes, vec![audit]).await?;
@@ -52,22 +55,44 @@ impl Keeper {
     }
 }
 
+/// The version at AWSPENDING that is begun with.
+pub(super) enum Made {
+    Empty(VersionId),
+    /// The current value under another id: only the rotator's test runs on it.
+    Copy(VersionRecord),
+}
+
 /// The new journal, and the whole of what is to be committed; other changes of the record go with it.
 pub(super) fn beginning(
     mut record: SecretRecord,
     before: Option<RotationRecord>,
-    version: &VersionId,
+    made: Made,
     answers: Option<&str>,
     now: Timestamp,
 ) -> (RotationRecord, Vec<Change>) {
+    // A test that somebody ended by moving its label, which nobody has noted yet.
+    let old_copy = before.as_ref().filter(|before| is_open_test(before));
+    let old_copy = old_copy.and_then(|test| without_copy(&mut record, &test.version));
     let expected = before.as_ref().map_or(Expected::Absent, |before| Expected::Revision(before.revision));
     let (jobs, handled) =
         before.map_or_else(Default::default, |before| (before.jobs, before.handled_trigger));
     // Pods of earlier rotations count as well; their numbers are not given out again while they may live.
     let jobs: Vec<JobRecord> = jobs.into_iter().filter(|job| !job.gone).collect();
+    let is_test = matches!(made, Made::Copy(_));
+    let version = match made {
+        Made::Copy(copy) => copy,
+        Made::Empty(id) => VersionRecord {
+            arn: record.arn.clone(),
+            id,
+            created_at: now,
+            kind: ValueKind::String,
+            sealed: None,
+        },
+    };
     let journal = RotationRecord {
         arn: record.arn.clone(),
-        version: version.clone(),
+        version: version.id.clone(),
+        is_test,
         state: RotationState::Running,
         step: None,
         attempt: jobs.iter().map(|job| job.attempt).max().unwrap_or(0) + 1,
@@ -80,21 +105,15 @@ pub(super) fn beginning(
         handled_trigger: answers.map(str::to_owned).or(handled),
         revision: 0,
     };
-    let empty = VersionRecord {
-        arn: record.arn.clone(),
-        id: version.clone(),
-        created_at: now,
-        kind: ValueKind::String,
-        sealed: None,
-    };
-    record.stages.insert(Stage::pending(), version.clone());
+    record.stages.insert(Stage::pending(), version.id.clone());
     record.rotation_enabled = Some(true);
     record.changed_at = now;
     let secret_expected = Expected::Revision(record.revision);
-    let changes = vec![
-        Change::PutVersion(empty),
+    let mut changes = vec![
+        Change::PutVersion(version),
         Change::PutSecret(record, secret_expected),
         Change::PutRotation(journal.clone(), expected),
     ];
+    changes.extend(old_copy);
     (journal, changes)
 }

@@ -1,11 +1,12 @@
 //! CancelRotateSecret: rotation is off, and an attempt that is under way loses its rights, in one transaction. Must not
-//! forget how rotation was configured, nor touch labels: AWS leaves both.
+//! forget how rotation was configured, nor touch labels: AWS leaves both. Only a test's label goes, with its version.
 
 use super::authorise::Act;
 use super::commit::After;
 use super::measure::counted;
 use super::rotate::is_open;
-use super::{Keeper, KeeperError, Rotating, What, not_of_resource, settle};
+use super::test_rotation::ending;
+use super::{Keeper, KeeperError, Rotating, TestEnd, What, not_of_resource, settle};
 use crate::access::{Operation, Principal};
 use crate::rotation::Pending;
 use crate::secret::SecretId;
@@ -13,6 +14,7 @@ use crate::store::{Change, Expected, RotationRecord, RotationState, SecretRecord
 
 const REASON: &str = "RotationCancelled";
 const MESSAGE: &str = "rotation was cancelled in the middle of it; RotateSecret resumes it";
+const TEST_MESSAGE: &str = "rotation was cancelled in the middle of the rotator's test";
 
 impl Keeper {
     /// Answers with the version of a rotation that has begun and not ended.
@@ -31,12 +33,15 @@ impl Keeper {
         let (arn, name) = (record.arn.clone(), record.name.clone());
         let journal = self.ports.store.rotation(&arn).await?.filter(is_open);
         let version = journal.as_ref().map(|journal| journal.version.clone());
-        let mut changes = Vec::new();
-        if let Some(ended) = self.ended(&record, journal).await? {
+        let test = journal.clone().filter(|journal| journal.is_test);
+        let (mut changes, has_test) = (Vec::new(), test.is_some());
+        if let Some(test) = test {
+            changes = ending(&mut record, test, TestEnd::Abandoned(REASON, TEST_MESSAGE), self.now());
+        } else if let Some(ended) = self.ended(&record, journal).await? {
             let expected = Expected::Revision(ended.revision);
             changes.push(Change::PutRotation(ended, expected));
         }
-        if record.rotation.is_some() && record.rotation_enabled != Some(false) {
+        if has_test || (record.rotation.is_some() && record.rotation_enabled != Some(false)) {
             record.rotation_enabled = Some(false);
             record.changed_at = self.now();
             let expected = Expected::Revision(record.revision);
@@ -44,9 +49,11 @@ impl Keeper {
         }
         if !changes.is_empty() {
             let audit = self.done(by, Operation::CancelRotation, &arn, version.as_ref());
-            self.commit_then(&arn, changes, audit, vec![After::Tell(What::Rotation)]).await?;
+            let mut after = vec![After::Tell(What::Rotation)];
+            after.extend(has_test.then_some(After::Tell(What::Stages)));
+            self.commit_then(&arn, changes, audit, after).await?;
         }
-        Ok(Rotating { arn, name, version })
+        Ok(Rotating { arn, name, version: version.filter(|_| !has_test) })
     }
 
     /// The journal of a rotation that runs, as it ends here.

@@ -33,6 +33,7 @@ mod served;
 mod session;
 mod stage;
 mod tags;
+mod test_rotation;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -66,6 +67,7 @@ pub use rotate_secret::{Rotate, Rotating};
 pub use session::{IssuedSession, Session};
 pub use stage::Moved;
 pub use tags::Tagged;
+pub use test_rotation::TestEnd;
 pub use update::{Update, Updated};
 pub use value::Revealed;
 pub use versions::{Version, Versions};

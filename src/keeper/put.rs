@@ -6,7 +6,8 @@ use super::authorise::Act;
 use super::commit::After;
 use super::measure::counted;
 use super::sealing::check_size;
-use super::{Keeper, KeeperError, What, settle};
+use super::test_rotation::ending;
+use super::{Keeper, KeeperError, TestEnd, What, settle};
 use crate::access::{Authorized, Operation, Principal};
 use crate::failpoint;
 use crate::secret::moves::{after_put, stages_of};
@@ -94,7 +95,10 @@ impl Keeper {
         record.stages = after_put(&before, token, stages)?;
         let mut changes = Vec::new();
         let journal = self.ports.store.rotation(&arn).await?;
-        if let Some(journal) = journal.filter(|journal| abandons(journal, &record, token)) {
+        let journal = journal.filter(|journal| abandons(journal, &record, token));
+        if let Some(test) = journal.clone().filter(|journal| journal.is_test) {
+            changes = ending(&mut record, test, TestEnd::OVERTAKEN, now);
+        } else if let Some(journal) = journal {
             let pending = Stage::pending();
             if record.stages.get(&pending) == Some(&journal.version) {
                 record.stages.remove(&pending);

@@ -8,7 +8,7 @@
 
 use jiff::Timestamp;
 
-use super::{Keeper, KeeperError, What, settle};
+use super::{Keeper, KeeperError, TestEnd, What, settle};
 use crate::access::{Operation, Principal};
 use crate::rotation::{Attempt, JobState, Pending, Step, Unfinished};
 use crate::seal;
@@ -60,6 +60,7 @@ impl RotationView {
             failures: journal.failures,
             last_failure: journal.failed_at,
             gave_up: journal.ended_at.filter(|_| journal.state == RotationState::Failed),
+            test_since: Some(journal.begun_at).filter(|_| journal.is_test),
         })
     }
 }
@@ -92,7 +93,9 @@ impl Keeper {
             Some(journal) if is_open(journal) => Some(self.pending(&record, journal).await?),
             _ => None,
         };
-        let abandoned = journal.as_ref().filter(|journal| journal.state == RotationState::Abandoned);
+        let is_abandoned =
+            |journal: &&RotationRecord| journal.state == RotationState::Abandoned && !journal.is_test;
+        let abandoned = journal.as_ref().filter(is_abandoned);
         let last_rotation = record.rotated_at.max(abandoned.and_then(|journal| journal.ended_at));
         let current = record.stages.get(&Stage::current());
         let hindrance = match (&record.deletion, current) {
@@ -135,7 +138,7 @@ impl Keeper {
 
     /// Stops a rotation whose schedule is gone: in this transaction an attempt that is under way loses its rights. The
     /// labels stay as they are, as CancelRotateSecret leaves them, so that a new schedule resumes it under the same
-    /// token. Says which Jobs may still run.
+    /// token; a test of the rotator is over. Says which Jobs may still run.
     pub async fn halt_rotation(
         &self,
         arn: &Arn,
@@ -144,7 +147,9 @@ impl Keeper {
     ) -> Result<Vec<JobRecord>, KeeperError> {
         let record = self.rotated_secret(arn).await?;
         let Some(journal) = self.ports.store.rotation(arn).await? else { return Ok(Vec::new()) };
-        if journal.state == RotationState::Running {
+        if journal.is_test {
+            self.end_rotation_test(arn, TestEnd::Abandoned(reason, message)).await?;
+        } else if journal.state == RotationState::Running {
             match self.pending(&record, &journal).await? {
                 Pending::Promoted => self.rotation_succeeded(arn).await?,
                 Pending::Overtaken => self.abandon_rotation(arn).await?,
@@ -252,6 +257,9 @@ impl Keeper {
     async fn abandon_rotation_once(&self, arn: &Arn) -> Result<(), KeeperError> {
         let mut record = self.rotated_secret(arn).await?;
         let Some(mut journal) = self.ports.store.rotation(arn).await?.filter(is_open) else { return Ok(()) };
+        if journal.is_test {
+            return self.end_rotation_test_once(arn, TestEnd::OVERTAKEN).await;
+        }
         let now = self.now();
         let mut changes = Vec::new();
         if record.stages.get(&Stage::pending()) == Some(&journal.version) {
@@ -339,9 +347,13 @@ impl Keeper {
     }
 }
 
-/// Whether the rotation runs, or gave up and waits to be resumed.
+/// Whether the rotation runs, or gave up and waits to be resumed. A test is never resumed.
 pub(super) fn is_open(journal: &RotationRecord) -> bool {
-    matches!(journal.state, RotationState::Running | RotationState::Failed)
+    match journal.state {
+        RotationState::Running => true,
+        RotationState::Failed => !journal.is_test,
+        RotationState::Succeeded | RotationState::Abandoned => false,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! RotateSecret: a caller configures a secret's rotation, begins one under his token, or both in one transaction.
+//! RotateSecret: a caller configures a secret's rotation, and in the same transaction begins one under his token, or a
+//! test of the rotator.
 //! Must not run a rotator, nor change what a RotationSchedule says.
 
 use jiff::Timestamp;
 
 use super::authorise::Act;
-use super::begin::{UNFINISHED, beginning};
+use super::begin::{Made, UNFINISHED, beginning};
 use super::commit::After;
 use super::measure::counted;
 use super::rotate::is_open;
@@ -29,7 +30,7 @@ pub struct Rotate {
     pub token: VersionId,
     pub rotator: Option<String>,
     pub rules: Option<RotationRules>,
-    /// Whether a rotation begins now, and not only by schedule.
+    /// Whether a rotation begins now, and not only by schedule; else the rotator is tested.
     pub immediately: bool,
 }
 
@@ -37,7 +38,7 @@ pub struct Rotate {
 pub struct Rotating {
     pub arn: Arn,
     pub name: Name,
-    /// The version that is made; `None` when none was begun.
+    /// The version that is made; `None` when no rotation was begun. That of a test does not stay.
     pub version: Option<VersionId>,
 }
 
@@ -72,7 +73,7 @@ impl Keeper {
         wanted: &Rotate,
     ) -> Result<Rotating, KeeperError> {
         let act = Act { by, operation: Operation::Rotate, id, version: Some(&wanted.token) };
-        let (before, _) = self.authorised(act, |_| Vec::new()).await?;
+        let (before, authorized) = self.authorised(act, |_| Vec::new()).await?;
         if before.deletion.is_some() {
             return Err(KeeperError::MarkedForDeletion);
         }
@@ -81,10 +82,13 @@ impl Keeper {
         let journal = self.ports.store.rotation(&record.arn).await?;
         let (arn, name, token) = (record.arn.clone(), record.name.clone(), &wanted.token);
         let answer = |version: Option<&VersionId>| Rotating { arn, name, version: version.cloned() };
-        if journal.as_ref().is_some_and(|journal| journal.version == *token) {
-            return Ok(answer(Some(token)));
-        }
-        if self.ports.store.version(&record.arn, token).await?.is_some() {
+        let used = match journal.as_ref().filter(|journal| journal.version == *token) {
+            Some(journal) if !journal.is_test => return Ok(answer(Some(token))),
+            Some(_) if !wanted.immediately => return Ok(answer(None)),
+            Some(_) => true,
+            None => self.ports.store.version(&record.arn, token).await?.is_some(),
+        };
+        if used {
             let used = KeeperError::TokenInUse { token: token.clone(), arn: record.arn };
             return Err(KeeperError::InvalidRequest(used.to_string()));
         }
@@ -92,17 +96,23 @@ impl Keeper {
             self.reattempt(by, before, journal).await?;
             return Err(KeeperError::InvalidRequest(UNFINISHED.to_owned()));
         }
-        if !wanted.immediately {
-            self.write_rotation_config(by, &before, record).await?;
-            return Ok(answer(None));
-        }
-        let (_, changes) = beginning(record, journal, token, None, self.now());
-        let audit = self.done(by, Operation::Rotate, &before.arn, Some(token));
+        let (made, outcome, version) = if wanted.immediately {
+            (Made::Empty(token.clone()), "done", Some(token))
+        } else {
+            let Some(copy) = self.copy_of_current(&authorized, &record, token).await? else {
+                // There is nothing to test with.
+                self.write_rotation_config(by, &before, record).await?;
+                return Ok(answer(None));
+            };
+            (Made::Copy(copy), "test started", None)
+        };
+        let (_, changes) = beginning(record, journal, made, None, self.now());
+        let audit = self.entry(by, Operation::Rotate.verb(), Some(&before.arn), Some(token), outcome);
         failpoint::reach("rotate.before-begin");
         let after = vec![After::Tell(What::Stages), After::Tell(What::Rotation)];
         self.commit_then(&before.arn, changes, audit, after).await?;
         failpoint::reach("rotate.begun");
-        Ok(answer(Some(token)))
+        Ok(answer(version))
     }
 
     /// The record as it is to be. Nothing is written while anything about it is not right.

@@ -3,6 +3,7 @@
 use super::authorise::Act;
 use super::commit::After;
 use super::measure::counted;
+use super::test_rotation::is_open_test;
 use super::{Keeper, KeeperError, What, said, settle};
 use crate::access::{Operation, Principal};
 use crate::failpoint;
@@ -73,8 +74,15 @@ impl Keeper {
         Ok(Moved { arn, name })
     }
 
-    /// AWSCURRENT never goes to a version that holds nothing: whoever reads the secret would find it empty.
+    /// AWSCURRENT never goes to a version that holds nothing: whoever reads the secret would find it empty. No label goes
+    /// to the version of a test, which is about to be removed.
     async fn check_target(&self, arn: &Arn, stage: &Stage, to: &VersionId) -> Result<(), KeeperError> {
+        let test = self.ports.store.rotation(arn).await?.filter(is_open_test);
+        if test.is_some_and(|test| test.version == *to) {
+            return Err(KeeperError::InvalidRequest(format!(
+                "You can't move a staging label to version {to} because it is only there while the rotation is tested."
+            )));
+        }
         let versions = self.ports.store.versions(arn).await?;
         let target = versions.iter().find(|version| version.id == *to);
         match target {

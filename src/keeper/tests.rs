@@ -23,6 +23,7 @@ mod measure;
 mod policies;
 mod projection;
 mod rotate_secret;
+mod rotation_kills;
 mod values;
 
 /// What the cluster answers: yes to whom is named here, by user and operation.
@@ -105,15 +106,27 @@ struct Bench {
     keeper: Keeper,
     answers: Arc<Answers>,
     clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 async fn bench() -> Bench {
     let folder = tempfile::tempdir().unwrap();
+    let bench = bench_at(folder.path()).await;
+    Bench { _folder: Some(folder), ..bench }
+}
+
+/// On the store and the root key in a folder, which are made where there are none.
+async fn bench_at(folder: &std::path::Path) -> Bench {
     let clock = ManualClock::at("2030-01-01T00:00:00Z".parse().unwrap());
-    let key = KeyFile::generate("installation", &mut SystemRandom);
+    let key_file = folder.join("root-key");
+    if !key_file.exists() {
+        std::fs::write(&key_file, &*KeyFile::generate("installation", &mut SystemRandom)).unwrap();
+    }
+    let key = std::fs::read_to_string(&key_file).unwrap();
     let root_key: Arc<dyn RootKey> = Arc::new(KeyFile::parse("a test", &key).unwrap());
-    let mut file = EmbeddedFile::open(folder.path()).unwrap();
+    let store = folder.join("store");
+    std::fs::create_dir_all(&store).unwrap();
+    let mut file = EmbeddedFile::open(&store).unwrap();
     let begun = Installation {
         id: "installation".into(),
         state: InstallationState::Initialising,
@@ -124,7 +137,9 @@ async fn bench() -> Bench {
         root_key: None,
         created_at: clock.now(),
     };
-    file.begin(&begun).unwrap();
+    if file.installation().unwrap().is_none() {
+        file.begin(&begun).unwrap();
+    }
     let store: Arc<dyn Store> = Arc::new(file.unlock(root_key.derive(ROW_MAC).await.unwrap()).unwrap());
     let epoch = store.raise_epoch().await.unwrap();
     let root_key_id = Some(root_key.key_id().clone());
@@ -140,7 +155,7 @@ async fn bench() -> Bench {
         rotators: BTreeSet::from(["generate".to_owned()]),
     };
     let keeper = Keeper::start(ports, settings, epoch).await.unwrap();
-    Bench { keeper, answers, clock, _folder: folder }
+    Bench { keeper, answers, clock, _folder: None }
 }
 
 impl Bench {

@@ -20,10 +20,16 @@
 //! AWS's rules in it: an unfinished rotation is resumed with the same token, never replaced by another; a value
 //! that already stands at AWSPENDING is taken up by the next attempt at once; a *new* value is made only when no
 //! pod of an earlier attempt can still be making one; a value written by hand during a rotation wins.
+//!
+//! A test of the rotator is an entry of its own in the journal, with one attempt at one step: TestSucceeded or TestFailed
+//! ends it, and so does Abandon. Schedule and requests wait for that end and hear nothing of how it was.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Basis, Retries, Schedule};
+
+/// A test that could not be started for so long has failed: while it stands, no rotation begins.
+const TEST_WAITS_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 /// Everything a decision rests on.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,8 @@ pub struct Unfinished {
     pub failures: u32,
     pub last_failure: Option<Timestamp>,
     pub gave_up: Option<Timestamp>,
+    /// Of a mere test of the rotator: when it began.
+    pub test_since: Option<Timestamp>,
 }
 
 /// Where the token's version stands.
@@ -142,12 +150,21 @@ pub enum Plan {
     },
     Succeed,
     Abandon,
+    TestSucceeded,
+    /// Without a Job it could not be started in time.
+    TestFailed {
+        attempt: u32,
+        job: Option<JobState>,
+    },
 }
 
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Plan {
     match observed.unfinished {
         None => begin_or_wait(observed, now),
         Some(Unfinished { pending: Pending::Overtaken, .. }) => Plan::Abandon,
+        Some(Unfinished { test_since: Some(since), pending, attempt, .. }) => {
+            test(since, pending, attempt, now)
+        }
         Some(unfinished) => match unfinished.attempt {
             Attempt::Out { number, job } => after_job(observed.retries, unfinished, number, job),
             Attempt::Between { next } => between_attempts(observed, unfinished, next, now),
@@ -176,6 +193,22 @@ fn begin_or_wait(observed: &Observed<'_>, now: Timestamp) -> Plan {
     match next_start(observed, now) {
         Some(start) if start <= now => Plan::Begin { reason: Reason::Scheduled },
         until => Plan::Nothing { until },
+    }
+}
+
+/// A test makes no value, so it waits for no pod of an earlier attempt; and it is not tried again, for whoever asked for it
+/// can ask again.
+fn test(since: Timestamp, pending: Pending, attempt: Attempt, now: Timestamp) -> Plan {
+    match (pending, attempt) {
+        // Nobody moves AWSCURRENT to the copy. Were it there, nothing would be left to test.
+        (Pending::Promoted | Pending::Overtaken, _) => Plan::Abandon,
+        (_, Attempt::Between { next }) if now.duration_since(since) > TEST_WAITS_MAX => {
+            Plan::TestFailed { attempt: next, job: None }
+        }
+        (_, Attempt::Between { next }) => Plan::StartJob { attempt: next },
+        (_, Attempt::Out { number, job: JobState::Running }) => Plan::Wait { attempt: number },
+        (_, Attempt::Out { job: JobState::Succeeded, .. }) => Plan::TestSucceeded,
+        (_, Attempt::Out { number, job }) => Plan::TestFailed { attempt: number, job: Some(job) },
     }
 }
 

@@ -14,6 +14,11 @@ pub enum Step {
 impl Step {
     pub const ALL: [Self; 4] = [Self::CreateSecret, Self::SetSecret, Self::TestSecret, Self::FinishSecret];
 
+    /// Those of a rotation, or of a test of its rotator.
+    pub fn of(is_test: bool) -> &'static [Self] {
+        if is_test { &[Self::TestSecret] } else { &Self::ALL }
+    }
+
     /// The word on the wire, as AWS's rotation functions know it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,8 @@
 //! 1. createSecret: when the version has no value yet, take the current value, replace what is generated, and put it
 //!    at AWSPENDING. A value that stands there stays.
 //! 2. setSecret: there is no target.
-//! 3. testSecret: the value at AWSPENDING is one that createSecret makes, and not the current one.
+//! 3. testSecret: the value at AWSPENDING is one that createSecret makes, and not the current one. Run for itself, on a copy
+//!    of the current value, it says whether createSecret can start from that.
 //! 4. finishSecret: move AWSCURRENT from the version that holds it now.
 
 use base64::Engine as _;
@@ -23,7 +24,16 @@ use crate::wire::aws::{
     UpdateSecretVersionStage, written,
 };
 
-pub async fn run(api: &Api, event: &Event, step: Step, rules: &Rules) -> Result<(), RotatorError> {
+/// What is made, and tested.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub rules: &'a Rules,
+    /// Whether AWSPENDING holds a copy of the current value.
+    pub of_copy: bool,
+}
+
+pub async fn run(api: &Api, event: &Event, step: Step, subject: Subject<'_>) -> Result<(), RotatorError> {
+    let rules = subject.rules;
     let description = patiently(|| api.describe_secret(&event.secret_id)).await;
     let description = description.map_err(failed("the secret cannot be described"))?;
     let token = event.client_request_token.as_str();
@@ -39,7 +49,7 @@ pub async fn run(api: &Api, event: &Event, step: Step, rules: &Rules) -> Result<
     match step {
         Step::CreateSecret => create(api, event, rules).await,
         Step::SetSecret => Ok(()),
-        Step::TestSecret => test(api, event, rules).await,
+        Step::TestSecret => test(api, event, subject).await,
         Step::FinishSecret => finish(api, event, description.version_at(Stage::CURRENT)).await,
     }
 }
@@ -83,9 +93,12 @@ async fn create(api: &Api, event: &Event, rules: &Rules) -> Result<(), RotatorEr
     patiently(|| api.put_secret_value(&put)).await.map_err(failed("the new value cannot be put"))
 }
 
-async fn test(api: &Api, event: &Event, rules: &Rules) -> Result<(), RotatorError> {
+async fn test(api: &Api, event: &Event, subject: Subject<'_>) -> Result<(), RotatorError> {
     let pending = pending(api, event).await?.ok_or(RotatorError::BadPending("it is missing"))?;
-    if let Rules::Password { key: Some(key), .. } = rules {
+    if subject.of_copy {
+        return can_start_from(&pending, subject.rules);
+    }
+    if let Rules::Password { key: Some(key), .. } = subject.rules {
         Object::read(&pending, key).map_err(|_| RotatorError::BadPending("its generated key is missing"))?;
     }
     let current = current(api, event).await?;
@@ -97,6 +110,20 @@ async fn test(api: &Api, event: &Event, rules: &Rules) -> Result<(), RotatorErro
         return Err(RotatorError::BadPending("it is the current value"));
     }
     Ok(())
+}
+
+/// What createSecret asks of the current value.
+fn can_start_from(value: &SecretValue, rules: &Rules) -> Result<(), RotatorError> {
+    match rules {
+        Rules::Password { key: None, .. } | Rules::SymmetricKey { .. } => Ok(()),
+        Rules::Password { key: Some(key), .. } => Object::read(value, key).map(drop),
+        Rules::PasswordOrKey { key, .. } => {
+            if value.secret_string.is_none() {
+                return Err(RotatorError::NotText);
+            }
+            Object::parse(value).map_or(Ok(()), |object| object.keyed(key).map(drop))
+        }
+    }
 }
 
 async fn finish(api: &Api, event: &Event, current: Option<&str>) -> Result<(), RotatorError> {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rotation::{Rules, Step};
 use crate::wire::aws::{Api, CallError, Credential, Token};
+use generate::Subject;
 
 /// The first try and its repetitions, each twice as long after the last: 1 + 2 + 4 + 8 + 16 seconds.
 const TRIES: u32 = 6;
@@ -38,11 +39,17 @@ pub enum Role {
         /// How a new value is made, as JSON.
         #[arg(long)]
         rules: Rules,
+        /// What is tested is a copy of the current value, and not a new one.
+        #[arg(long)]
+        of_copy: bool,
         #[command(flatten)]
         context: Context,
     },
     /// Check, after the last step, that the new version is the current one.
     Report {
+        /// That what was tested still stands at AWSPENDING.
+        #[arg(long)]
+        of_copy: bool,
         #[command(flatten)]
         context: Context,
     },
@@ -116,13 +123,13 @@ pub async fn run(role: Role, shutdown: CancellationToken) -> Result<(), RotatorE
     match role {
         Role::Relay(arguments) => relay::run(arguments, shutdown).await,
         Role::Ready { relay } => relay::ready(relay).await,
-        Role::Generate { step, rules, context } => {
+        Role::Generate { step, rules, of_copy, context } => {
             let (api, event) = context.open().await?;
-            generate::run(&api, &event, step, &rules).await
+            generate::run(&api, &event, step, Subject { rules: &rules, of_copy }).await
         }
-        Role::Report { context } => {
+        Role::Report { of_copy, context } => {
             let (api, event) = context.open().await?;
-            report::run(&api, &event).await
+            report::run(&api, &event, of_copy).await
         }
     }
 }
@@ -133,12 +140,12 @@ pub async fn generate_here(
     token: Token,
     event: &Path,
     step: Step,
-    rules: &Rules,
+    of_copy: bool,
 ) -> Result<(), RotatorError> {
     let event = event::read(event).await?;
     let api = Api::new(endpoint, None, Credential::Token(token))
         .map_err(|source| RotatorError::Call { doing: "the server cannot be called", source })?;
-    generate::run(&api, &event, step, rules).await
+    generate::run(&api, &event, step, Subject { rules: &Rules::default(), of_copy }).await
 }
 
 impl Context {

@@ -139,7 +139,19 @@ impl Server {
 
     async fn step(&self, step: Step, rules: &str) -> Result<(), RotatorError> {
         let event = event::Event { secret_id: ARN.to_owned(), client_request_token: NEW.to_owned() };
-        generate::run(&self.api(), &event, step, &rules.parse().unwrap()).await
+        self.run_on(&event, step, rules, false).await
+    }
+
+    /// Of a copy of the current value: a test for itself.
+    async fn run_on(
+        &self,
+        event: &event::Event,
+        step: Step,
+        rules: &str,
+        of_copy: bool,
+    ) -> Result<(), RotatorError> {
+        let rules = rules.parse().unwrap();
+        generate::run(&self.api(), event, step, Subject { rules: &rules, of_copy }).await
     }
 
     fn secret(&self) -> std::sync::MutexGuard<'_, Secret> {
@@ -241,6 +253,32 @@ async fn the_test_step_refuses_a_missing_or_unchanged_value() {
 }
 
 #[tokio::test]
+async fn a_test_on_a_copy_says_whether_a_new_value_can_be_made_from_it() {
+    let password_or_key = r#"{"passwordOrKey":{"key":"password"}}"#;
+    for (current, rules, is_right) in [
+        (CURRENT, RULES, true),
+        ("canary", RULES, false),
+        (CURRENT, password_or_key, true),
+        ("canary", password_or_key, true),
+        (r#"{"other":"canary"}"#, password_or_key, false),
+        ("canary", r#"{"password":{}}"#, true),
+    ] {
+        let server = Server::start(Secret::begun(current)).await;
+        let event = event::Event { secret_id: ARN.to_owned(), client_request_token: NEW.to_owned() };
+        let test = async || server.run_on(&event, Step::TestSecret, rules, true).await;
+        assert!(matches!(test().await, Err(RotatorError::BadPending("it is missing"))));
+        server.secret().versions.get_mut(NEW).unwrap().0 = Some(current.to_owned());
+        let tested = test().await;
+        assert_eq!(tested.is_ok(), is_right, "{current} {rules}: {tested:?}");
+        assert!(!format!("{tested:?}").contains("canary"));
+        report::run(&server.api(), &event, true).await.unwrap();
+        server.secret().versions.get_mut(NEW).unwrap().1.clear();
+        let gone = report::run(&server.api(), &event, true).await;
+        assert!(matches!(gone, Err(RotatorError::NotPending(_))));
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_is_not_pending_is_left_alone() {
     let mut secret = Secret::begun(CURRENT);
     secret.versions.get_mut(NEW).unwrap().1.clear();
@@ -254,11 +292,11 @@ async fn a_version_that_is_not_pending_is_left_alone() {
 async fn the_report_fails_until_the_version_is_current() {
     let server = Server::start(Secret::begun(CURRENT)).await;
     let event = event::Event { secret_id: ARN.to_owned(), client_request_token: NEW.to_owned() };
-    assert!(matches!(report::run(&server.api(), &event).await, Err(RotatorError::NotPromoted(_))));
+    assert!(matches!(report::run(&server.api(), &event, false).await, Err(RotatorError::NotPromoted(_))));
     for step in Step::ALL {
         server.step(step, RULES).await.unwrap();
     }
-    report::run(&server.api(), &event).await.unwrap();
+    report::run(&server.api(), &event, false).await.unwrap();
 }
 
 /// A relay in front of the server, with a token file of its own.

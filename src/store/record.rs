@@ -177,6 +177,8 @@ pub struct JobRecord {
 pub struct RotationRecord {
     pub arn: Arn,
     pub version: VersionId,
+    /// Whether it only tests the rotator: `version` is a copy of the current one then, and is removed in the end.
+    pub is_test: bool,
     pub state: RotationState,
     pub step: Option<String>,
     pub attempt: u32,

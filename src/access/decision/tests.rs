@@ -72,6 +72,7 @@ fn run(case: &Case) -> Result<Authorized, Denied> {
     let rotation = case.rotation.map(|(arn, version)| RotationRight {
         arn: Arn::parse(arn).unwrap(),
         version: VersionId::parse(version).unwrap(),
+        is_test: false,
     });
     let sides = Sides {
         rbac: &case.rbac,
@@ -287,8 +288,10 @@ fn refusals_use_the_words_of_aws() {
 fn a_witness_opens_values_of_its_own_secret_only_and_only_for_acts_that_need_them() {
     for operation in ALL {
         let authorized = run(&Case { rbac: RbacAnswer::Allowed, ..case(operation) }).unwrap();
-        let opening =
-            matches!(operation, Operation::Reveal | Operation::Project | Operation::Put | Operation::Create);
+        let opening = matches!(
+            operation,
+            Operation::Reveal | Operation::Project | Operation::Put | Operation::Create | Operation::Rotate
+        );
         assert_eq!(authorized.opens(&Arn::parse(ARN).unwrap()), opening, "{operation:?}");
         assert!(!authorized.opens(&Arn::parse(OTHER).unwrap()));
     }

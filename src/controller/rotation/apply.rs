@@ -17,7 +17,7 @@ use crate::crd::condition::{READY, SUCCEEDED};
 use crate::crd::reasons::Reason;
 use crate::crd::{RotationSchedule, RotationScheduleStatus};
 use crate::failpoint;
-use crate::keeper::{AttemptFailure, JobRecord};
+use crate::keeper::{AttemptFailure, JobRecord, TestEnd};
 use crate::rotation::{JobState, Plan, Reason as Why, surplus_jobs};
 
 /// Makes a plan true, and tells people what they should see once. Plans that wait change nothing.
@@ -64,6 +64,17 @@ pub(super) async fn apply(
             // Its Job is cleared away and people are told as when the write itself ended the rotation.
             ctx.keeper.abandon_rotation(arn).await?;
         }
+        Plan::TestSucceeded => {
+            ctx.keeper.end_rotation_test(arn, TestEnd::Succeeded).await?;
+            let note = "the rotator's step testSecret ended well on a copy of the current version";
+            tell(ctx, subject, Reason::TestRotationSucceeded, note.to_owned());
+        }
+        Plan::TestFailed { job, .. } => {
+            let message = describe_test(seen, job);
+            let end = TestEnd::Failed(Reason::TestRotationFailed.word(), &message);
+            ctx.keeper.end_rotation_test(arn, end).await?;
+            tell(ctx, subject, Reason::TestRotationFailed, message);
+        }
         Plan::WaitingForNode => {
             let note = "a pod of an earlier attempt may still run on a node that does not answer; bring the node \
                         back, delete it, or taint it node.kubernetes.io/out-of-service";
@@ -109,6 +120,7 @@ async fn start_job(
         arn: seen.view.arn.as_str(),
         version_id: journal.version.as_str(),
         number: attempt,
+        test_since: Some(journal.begun_at).filter(|_| journal.is_test),
         epoch: ctx.epoch,
         ca: &ca,
     };
@@ -150,6 +162,9 @@ async fn start_job(
     };
     if !ctx.keeper.rotation_job_started(&seen.view.arn, &record).await? {
         delete(ctx, &record.namespace, &record.name, Some(&record.uid)).await?;
+    } else if journal.is_test {
+        let note = format!("the rotator's step testSecret runs in Job {}/{}", record.namespace, record.name);
+        tell(ctx, subject, Reason::TestRotationStarted, note);
     }
     failpoint::reach("rotate.job-recorded");
     Ok(())
@@ -191,17 +206,8 @@ async fn note_step(ctx: &RotationContext, seen: &Seen) -> Result<(), ReconcileEr
 
 /// The failure in words of our own: what a rotator prints may hold a value, so none of it is repeated.
 fn describe(seen: &Seen, attempt: u32, job: JobState, gives_up: bool) -> AttemptFailure {
-    let current = seen.current.as_ref();
-    let name = current.map(|job| format!("{}/{}", job.record.namespace, job.record.name)).unwrap_or_default();
-    let timed_out = current.is_some_and(|job| job.timed_out);
-    let failed = |job: &CurrentJob| job.failed.clone();
-    let how = match (job, current.and_then(failed)) {
-        (JobState::Gone, _) => "its Job was deleted".to_owned(),
-        (JobState::Succeeded, _) => "all steps ended well, but AWSCURRENT was not moved".to_owned(),
-        (_, Some(failed)) => format!("{} ended with exit code {}", failed.container, failed.exit_code),
-        _ if timed_out => "it took longer than it may".to_owned(),
-        _ => "its pod did not run to the end".to_owned(),
-    };
+    let timed_out = seen.current.as_ref().is_some_and(|job| job.timed_out);
+    let (name, how) = (job_of(seen), how(seen, job));
     let then = if gives_up {
         "no retry is left; the next window, or a new token in tidelock.dev/rotate, resumes it"
     } else {
@@ -215,6 +221,29 @@ fn describe(seen: &Seen, attempt: u32, job: JobState, gives_up: bool) -> Attempt
     let tried = seen.view.journal.as_ref().map_or(attempt, super::status::tries);
     let message = format!("attempt {tried} (Job {name}) failed: {how}; {then}");
     AttemptFailure { attempt, reason: reason.word(), message, gives_up }
+}
+
+fn describe_test(seen: &Seen, job: Option<JobState>) -> String {
+    match job {
+        Some(job) => format!("the test of the rotator (Job {}) failed: {}", job_of(seen), how(seen, job)),
+        None => "the test of the rotator failed: its Job could not be made in time".to_owned(),
+    }
+}
+
+fn job_of(seen: &Seen) -> String {
+    let name = |job: &CurrentJob| format!("{}/{}", job.record.namespace, job.record.name);
+    seen.current.as_ref().map(name).unwrap_or_default()
+}
+
+fn how(seen: &Seen, job: JobState) -> String {
+    let current = seen.current.as_ref();
+    match (job, current.and_then(|job| job.failed.clone())) {
+        (JobState::Gone, _) => "its Job was deleted".to_owned(),
+        (JobState::Succeeded, _) => "all steps ended well, but AWSCURRENT was not moved".to_owned(),
+        (_, Some(failed)) => format!("{} ended with exit code {}", failed.container, failed.exit_code),
+        _ if current.is_some_and(|job| job.timed_out) => "it took longer than it may".to_owned(),
+        _ => "its pod did not run to the end".to_owned(),
+    }
 }
 
 /// What is found at each look is told once: when the status does not say it yet. So are a schedule that cannot be
@@ -266,7 +295,10 @@ async fn delete(
 
 fn tell(ctx: &RotationContext, subject: &Subject, reason: Reason, note: String) {
     let kind = match reason {
-        Reason::RotationStarted | Reason::RotationSucceeded => EventKind::Normal,
+        Reason::RotationStarted
+        | Reason::RotationSucceeded
+        | Reason::TestRotationStarted
+        | Reason::TestRotationSucceeded => EventKind::Normal,
         _ => EventKind::Warning,
     };
     metrics::counter!("tidelock_rotation_events_total", "reason" => reason.word()).increment(1);

@@ -12,7 +12,7 @@ use super::subject::Subject;
 use super::{LOOK_AGAIN, LOOK_AGAIN_AFTER_ERROR, PLANS_MAX, ReconcileError, RotationContext, apply, waits};
 use crate::cluster::EventKind;
 use crate::crd::reasons::Reason;
-use crate::keeper::{Changed, JobRecord, RotationConfig, RotationState, RotationView, What};
+use crate::keeper::{Changed, JobRecord, RotationConfig, RotationState, RotationView, TestEnd, What};
 use crate::rotation::{Plan, Retries, decide, rotator_name};
 use crate::secret::{Arn, Name};
 
@@ -104,9 +104,11 @@ async fn follow(ctx: &RotationContext, arn: &Arn) -> Result<Option<Duration>, Re
             return switched_off(ctx, &view).await.map(Some);
         }
         if view.hindrance.is_some() {
+            ctx.keeper.end_rotation_test(arn, TestEnd::HINDERED).await?;
             return Ok(Some(LOOK_AGAIN));
         }
         let Some(wanted) = wanted(ctx, &config)? else {
+            ctx.keeper.end_rotation_test(arn, TestEnd::HINDERED).await?;
             unregistered(ctx, &subject, &config);
             return Ok(Some(LOOK_AGAIN));
         };

@@ -56,12 +56,13 @@ pub(super) fn relay(settings: &JobSettings, attempt: &Attempt<'_>) -> Container 
     }
 }
 
-pub(super) fn step(settings: &JobSettings, work: &Work<'_>, step: Step) -> Container {
+pub(super) fn step(settings: &JobSettings, work: &Work<'_>, step: Step, is_test: bool) -> Container {
     match work {
         Work::Generate(rules) => {
             let (event, rules) = (event_file(step), rules.to_string());
-            let arguments =
-                ["rotator", "generate", "--step", step.as_str(), "--event", &event, "--rules", &rules];
+            let mut arguments =
+                vec!["rotator", "generate", "--step", step.as_str(), "--event", &event, "--rules", &rules];
+            arguments.extend(is_test.then_some("--of-copy"));
             Container {
                 volume_mounts: Some(vec![mount("event", EVENT_FOLDER)]),
                 ..ours(settings, step.container(), &arguments)
@@ -72,11 +73,13 @@ pub(super) fn step(settings: &JobSettings, work: &Work<'_>, step: Step) -> Conta
 }
 
 /// The main container: kubelet starts it when every step has ended well.
-pub(super) fn report(settings: &JobSettings) -> Container {
-    let event = event_file(Step::FinishSecret);
+pub(super) fn report(settings: &JobSettings, is_test: bool) -> Container {
+    let event = event_file(if is_test { Step::TestSecret } else { Step::FinishSecret });
+    let mut arguments = vec!["rotator", "report", "--event", &event];
+    arguments.extend(is_test.then_some("--of-copy"));
     Container {
         volume_mounts: Some(vec![mount("event", EVENT_FOLDER)]),
-        ..ours(settings, "report", &["rotator", "report", "--event", &event])
+        ..ours(settings, "report", &arguments)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext, Toleration,
@@ -62,6 +63,8 @@ pub struct Attempt<'a> {
     pub arn: &'a str,
     pub version_id: &'a str,
     pub number: u32,
+    /// Of a mere test: when it began, which tells it from an earlier one under the same token.
+    pub test_since: Option<Timestamp>,
     pub epoch: u64,
     /// PEM.
     pub ca: &'a str,
@@ -72,6 +75,20 @@ pub struct Attempt<'a> {
 pub enum Work<'a> {
     Generate(&'a Rules),
     Job(&'a JobRotator),
+}
+
+impl Attempt<'_> {
+    pub fn is_test(&self) -> bool {
+        self.test_since.is_some()
+    }
+
+    /// What the Job is named after beside its secret.
+    fn named_after(&self) -> String {
+        match self.test_since {
+            None => self.version_id.to_owned(),
+            Some(since) => format!("test of {} at {since}", self.version_id),
+        }
+    }
 }
 
 impl Work<'_> {
@@ -95,7 +112,7 @@ pub fn build(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>) -> 
         (ATTEMPT_LABEL.to_owned(), attempt.number.to_string()),
     ]);
     let metadata = ObjectMeta {
-        name: Some(job_name(&attempt.subject.name, attempt.arn, attempt.version_id, attempt.number)),
+        name: Some(job_name(&attempt.subject.name, attempt.arn, &attempt.named_after(), attempt.number)),
         namespace: Some(namespace.to_owned()),
         labels: Some(labels.clone()),
         annotations: Some(annotations(attempt)),
@@ -174,7 +191,9 @@ fn pod(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>, service_a
         Work::Job(job) => Some(*job),
     };
     let mut init_containers = vec![containers::relay(settings, attempt)];
-    init_containers.extend(Step::ALL.map(|step| containers::step(settings, work, step)));
+    let is_test = attempt.is_test();
+    let steps = Step::of(is_test).iter();
+    init_containers.extend(steps.map(|&step| containers::step(settings, work, step, is_test)));
     PodSpec {
         service_account_name: Some(service_account.to_owned()),
         automount_service_account_token: Some(false),
@@ -194,7 +213,7 @@ fn pod(settings: &JobSettings, attempt: &Attempt<'_>, work: &Work<'_>, service_a
             ..PodSecurityContext::default()
         }),
         init_containers: Some(init_containers),
-        containers: vec![containers::report(settings)],
+        containers: vec![containers::report(settings, is_test)],
         volumes: Some(containers::volumes(settings, job)),
         image_pull_secrets: pull_secrets(settings),
         node_selector: job.and_then(|job| job.node_selector.clone()),

@@ -41,7 +41,7 @@ use crate::clock::Clock;
 use crate::cluster::{EventKind, EventSender, ROTATION_LABEL};
 use crate::crd::reasons::Reason;
 use crate::crd::{ManagedSecret, Readable, RotationSchedule, RotationScheduleStatus};
-use crate::keeper::{Keeper, KeeperError};
+use crate::keeper::{Keeper, KeeperError, TestEnd};
 use crate::rotation::{Plan, decide};
 use spec::Unfit;
 use subject::Subject;
@@ -232,7 +232,10 @@ async fn settle(
         }
         let seen = match observe::observe(ctx, object).await? {
             Ok(seen) => seen,
-            Err(unfit) => return Ok(Some((status::unfit(object, &unfit, ctx.clock.now()), LOOK_AGAIN))),
+            Err(unfit) => {
+                end_hindered_test(ctx, object, &unfit).await?;
+                return Ok(Some((status::unfit(object, &unfit, ctx.clock.now()), LOOK_AGAIN)));
+            }
         };
         if seen.view.enabled != Some(true) {
             // DescribeSecret says that a schedule is followed.
@@ -251,6 +254,23 @@ async fn settle(
     }
 }
 
+/// A test stands in the way of rotations, and one that cannot be followed would not end. Of two schedules that name the
+/// secret it is the other's.
+async fn end_hindered_test(
+    ctx: &RotationContext,
+    object: &RotationSchedule,
+    unfit: &Unfit,
+) -> Result<(), ReconcileError> {
+    if unfit.reason == Reason::ScheduleConflict {
+        return Ok(());
+    }
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    match ctx.keeper.secret_of_resource(namespace, &object.spec.secret) {
+        Some(arn) => Ok(ctx.keeper.end_rotation_test(&arn, TestEnd::HINDERED).await?),
+        None => Ok(()),
+    }
+}
+
 /// Whether the plan changed nothing that the next decision would see.
 fn waits(plan: Plan) -> bool {
     match plan {
@@ -260,7 +280,9 @@ fn waits(plan: Plan) -> bool {
         | Plan::StartJob { .. }
         | Plan::AttemptFailed { .. }
         | Plan::Succeed
-        | Plan::Abandon => false,
+        | Plan::Abandon
+        | Plan::TestSucceeded
+        | Plan::TestFailed { .. } => false,
     }
 }
 

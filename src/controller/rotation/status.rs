@@ -93,6 +93,10 @@ fn rotating(journal: Option<&RotationRecord>, plan: Plan) -> Finding {
         return Finding::new(ROTATING, Status::False, Reason::Idle, "no rotation runs");
     };
     let version = &journal.version;
+    if journal.is_test {
+        let message = "the rotator is tested on a copy of the current version";
+        return Finding::new(ROTATING, Status::True, Reason::TestRotationStarted, message);
+    }
     match plan {
         Plan::WaitingForNode => Finding::new(
             ROTATING,
@@ -124,6 +128,9 @@ fn succeeded(journal: Option<&RotationRecord>) -> Finding {
     };
     let version = &journal.version;
     let failure = journal.failure.as_ref().map(|(_, message)| message.clone());
+    if journal.is_test {
+        return tested(journal.state, failure.unwrap_or_default());
+    }
     match (journal.state, failure) {
         (RotationState::Succeeded, _) => Finding::new(
             SUCCEEDED,
@@ -149,6 +156,22 @@ fn succeeded(journal: Option<&RotationRecord>) -> Finding {
             Reason::RotationRunning,
             format!("version {version} is being made"),
         ),
+    }
+}
+
+/// What a test found, until the next rotation.
+fn tested(state: RotationState, failure: String) -> Finding {
+    let finding = |status, reason, message: &str| Finding::new(SUCCEEDED, status, reason, message);
+    match state {
+        RotationState::Succeeded => {
+            let message = "the test of the rotator succeeded; nothing was rotated";
+            finding(Status::True, Reason::TestRotationSucceeded, message)
+        }
+        RotationState::Abandoned => finding(Status::False, Reason::RotationAbandoned, &failure),
+        RotationState::Failed => finding(Status::False, Reason::TestRotationFailed, &failure),
+        RotationState::Running => {
+            finding(Status::Unknown, Reason::TestRotationStarted, "the rotator is tested")
+        }
     }
 }
 

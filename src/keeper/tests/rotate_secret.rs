@@ -45,6 +45,30 @@ impl Bench {
         self.keeper.rotation(&self.record(NAME).await.arn).await.unwrap()
     }
 
+    /// The first attempt's, whose pod asks from now on.
+    fn job_of_attempt(&self) -> JobRecord {
+        *self.answers.job.lock().unwrap() =
+            Some(RotationJob { namespace: "shop".into(), uid: "job-1".into(), attempt: 1 });
+        JobRecord {
+            namespace: "shop".into(),
+            name: "job".into(),
+            uid: "job-1".into(),
+            service_account: "api".into(),
+            attempt: 1,
+            started_at: self.clock.now(),
+            gone: false,
+        }
+    }
+
+    async fn end_test(&self, end: TestEnd<'_>) {
+        self.keeper.end_rotation_test(&self.record(NAME).await.arn, end).await.unwrap();
+    }
+
+    async fn versions(&self) -> Vec<VersionId> {
+        let versions = self.keeper.ports.store.versions(&self.record(NAME).await.arn).await.unwrap();
+        versions.into_iter().map(|version| version.id).collect()
+    }
+
     /// As its rotator does it: the value at AWSPENDING, then AWSCURRENT.
     async fn rotator_finishes(&self, token: u8, before: u8) {
         let pending = [Stage::pending()];
@@ -160,11 +184,12 @@ async fn rules_alone_are_kept_and_counted_from_when_they_changed() {
     assert_eq!(bench.rotate(&later(Some(every(10)))).await.unwrap().version, None);
     let config = async || bench.record(NAME).await.rotation.unwrap();
     let since = config().await.since;
-    assert_eq!(bench.view().await.journal, None);
+    bench.end_test(TestEnd::Succeeded).await;
     bench.clock.advance(Duration::from_secs(3600));
-    bench.rotate(&later(None)).await.unwrap();
+    bench.rotate(&Rotate { token: v(3), ..later(None) }).await.unwrap();
+    bench.end_test(TestEnd::Succeeded).await;
     assert_eq!((config().await.rules, config().await.since), (every(10), since));
-    bench.rotate(&later(Some(every(20)))).await.unwrap();
+    bench.rotate(&Rotate { token: v(4), ..later(Some(every(20))) }).await.unwrap();
     assert!(config().await.since > since);
     // Without rules there is no date, and a rotation all the same.
     let bench = made_by_api(Some("old")).await;
@@ -181,18 +206,8 @@ async fn a_cancelled_rotation_loses_its_rights_and_keeps_labels_and_configuratio
     assert_eq!(bench.record(NAME).await.rotation_enabled, None, "it never was on");
     bench.rotate(&first(2)).await.unwrap();
     let arn = bench.record(NAME).await.arn;
-    let job = JobRecord {
-        namespace: "shop".into(),
-        name: "job".into(),
-        uid: "job-1".into(),
-        service_account: "api".into(),
-        attempt: 1,
-        started_at: bench.clock.now(),
-        gone: false,
-    };
+    let job = bench.job_of_attempt();
     assert!(bench.keeper.rotation_job_started(&arn, &job).await.unwrap());
-    *bench.answers.job.lock().unwrap() =
-        Some(RotationJob { namespace: "shop".into(), uid: "job-1".into(), attempt: 1 });
     bench.answers.disallow(&app(), Operation::Put);
     let pending = [Stage::pending()];
     let put = async |value| bench.keeper.put(&app(), &id(), &v(2), &text(value), Some(&pending)).await;
@@ -229,4 +244,139 @@ async fn what_a_schedule_of_git_rotates_is_begun_by_a_caller_and_configured_by_g
     assert_eq!(reason(bench.rotate(&first(2)).await), "OwnedByResource");
     assert_eq!(bench.rotate(&rotate(2)).await.unwrap().version, Some(v(2)));
     assert_eq!(bench.view().await.journal.unwrap().version, v(2));
+}
+
+/// Configures a rotation that is not due, and so begins a test.
+fn tested(token: u8) -> Rotate {
+    Rotate { immediately: false, ..first(token) }
+}
+
+#[tokio::test]
+async fn a_test_runs_on_a_copy_that_goes_however_it_ends_and_the_schedule_stays() {
+    let failed = TestEnd::Failed("TestRotationFailed", "test-secret ended with exit code 1");
+    for (end, state) in [(TestEnd::Succeeded, RotationState::Succeeded), (failed, RotationState::Failed)] {
+        let bench = made_by_api(Some("old")).await;
+        bench.answers.allow(&app(), Operation::Reveal);
+        let before = bench.record(NAME).await.stages;
+        assert_eq!(bench.rotate(&tested(2)).await.unwrap().version, None, "no version stays");
+        let view = bench.view().await;
+        assert_eq!((view.pending, view.enabled), (Some(Pending::Written), Some(true)));
+        assert!(view.journal.as_ref().unwrap().is_test);
+        let copy = bench.keeper.value(&app(), &id(), Some(&v(2)), Some(&Stage::pending())).await.unwrap();
+        assert_eq!(copy.value.bytes.expose(), b"old");
+        // The same call again is one call; to rotate under its token is another.
+        assert_eq!(bench.rotate(&tested(2)).await.unwrap().version, None);
+        assert_eq!(bench.view().await.journal, view.journal);
+        assert!(told(bench.rotate(&first(2)).await).1.contains("already in use"));
+
+        bench.end_test(end).await;
+        let record = bench.record(NAME).await;
+        assert_eq!((record.stages, bench.versions().await), (before, vec![v(1)]));
+        assert!(!record.versions_accessed_at.contains_key(&v(2)));
+        assert_eq!((record.rotation_enabled, record.rotation.unwrap().rules), (Some(true), every(30)));
+        let view = bench.view().await;
+        assert_eq!((view.journal.as_ref().unwrap().state, view.pending), (state, None));
+        assert_eq!(view.last_rotation, None);
+        assert!(bench.keeper.describe(&app(), &id()).await.unwrap().next_rotation.is_some());
+        let journal = view.journal;
+        bench.end_test(TestEnd::HINDERED).await;
+        bench.rotate(&tested(2)).await.unwrap();
+        assert_eq!(bench.view().await.journal, journal, "it has ended once, and is not made again");
+        assert_eq!(bench.rotate(&rotate(3)).await.unwrap().version, Some(v(3)));
+    }
+}
+
+#[tokio::test]
+async fn while_a_test_runs_no_rotation_begins_and_no_label_goes_to_its_version() {
+    let bench = made_by_api(Some("old")).await;
+    bench.rotate(&tested(2)).await.unwrap();
+    let before = bench.record(NAME).await;
+    for wanted in [rotate(3), tested(3)] {
+        assert!(told(bench.rotate(&wanted).await).1.starts_with("A previous rotation isn't complete."));
+    }
+    assert_eq!(reason(bench.keeper.begin_rotation(&before.arn, None).await), "InvalidRequest");
+    for stage in [Stage::current(), Stage::parse("mine").unwrap()] {
+        let from = Some(&v(1)).filter(|_| stage == Stage::current()).cloned();
+        let moved = bench.keeper.move_stage(&app(), &id(), &stage, Some(&v(2)), from.as_ref()).await;
+        assert!(told(moved).1.contains("only there while the rotation is tested"));
+    }
+    assert_eq!(bench.record(NAME).await, before);
+}
+
+#[tokio::test]
+async fn a_value_that_somebody_writes_ends_a_test_and_takes_its_version_away() {
+    for stage in [Stage::current(), Stage::pending()] {
+        let bench = made_by_api(Some("old")).await;
+        bench.rotate(&tested(2)).await.unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+        let stages = [stage.clone()];
+        bench.keeper.put(&app(), &id(), &v(3), &text("by hand"), Some(&stages)).await.unwrap();
+        assert_eq!(bench.versions().await, [v(1), v(3)]);
+        let record = bench.record(NAME).await;
+        assert_eq!(record.stages.get(&stage), Some(&v(3)));
+        let expected = Some(v(3)).filter(|_| stage == Stage::pending());
+        assert_eq!(record.stages.get(&Stage::pending()), expected.as_ref());
+        let view = bench.view().await;
+        assert_eq!(view.journal.unwrap().state, RotationState::Abandoned);
+        assert_eq!((view.last_rotation, view.enabled), (None, Some(true)));
+    }
+}
+
+#[tokio::test]
+async fn a_test_ends_when_it_is_cancelled_and_when_its_label_is_taken_away() {
+    let unlabelled = async || {
+        let bench = made_by_api(Some("old")).await;
+        bench.rotate(&tested(2)).await.unwrap();
+        bench.keeper.move_stage(&app(), &id(), &Stage::pending(), None, Some(&v(2))).await.unwrap();
+        assert_eq!(bench.view().await.pending, Some(Pending::Overtaken));
+        bench
+    };
+    let bench = made_by_api(Some("old")).await;
+    bench.rotate(&tested(2)).await.unwrap();
+    assert_eq!(bench.keeper.cancel_rotation(&app(), &id()).await.unwrap().version, None);
+    let record = bench.record(NAME).await;
+    assert_eq!((record.rotation_enabled, record.rotation.is_some()), (Some(false), true));
+    assert_eq!((record.stages.get(&Stage::pending()), bench.versions().await), (None, vec![v(1)]));
+    assert_eq!(bench.view().await.journal.unwrap().state, RotationState::Abandoned);
+
+    let bench = unlabelled().await;
+    bench.keeper.abandon_rotation(&bench.record(NAME).await.arn).await.unwrap();
+    assert_eq!(bench.versions().await, [v(1)]);
+    // A rotation that begins before anybody has noted it takes the version away as well.
+    let bench = unlabelled().await;
+    bench.rotate(&rotate(3)).await.unwrap();
+    assert_eq!(bench.versions().await, [v(1), v(3)]);
+    // As does the end of its schedule.
+    let bench = made_by_api(Some("old")).await;
+    bench.rotate(&tested(2)).await.unwrap();
+    bench.keeper.halt_rotation(&bench.record(NAME).await.arn, "RotationCancelled", "x").await.unwrap();
+    assert_eq!((bench.versions().await, bench.view().await.pending), (vec![v(1)], None));
+}
+
+#[tokio::test]
+async fn a_secret_without_a_value_has_nothing_to_test() {
+    let bench = made_by_api(None).await;
+    assert_eq!(bench.rotate(&tested(2)).await.unwrap().version, None);
+    assert_eq!((bench.view().await.journal, bench.versions().await), (None, vec![]));
+    assert_eq!(bench.record(NAME).await.rotation.unwrap().rules, every(30));
+}
+
+#[tokio::test]
+async fn the_pod_of_a_test_reads_and_changes_nothing() {
+    let bench = made_by_api(Some("old")).await;
+    bench.rotate(&tested(2)).await.unwrap();
+    let arn = bench.record(NAME).await.arn;
+    let job = bench.job_of_attempt();
+    assert!(bench.keeper.rotation_job_started(&arn, &job).await.unwrap());
+    bench.answers.disallow(&app(), Operation::Put);
+    bench.answers.disallow(&app(), Operation::MoveStage);
+    let read = async || bench.keeper.value(&app(), &id(), Some(&v(2)), Some(&Stage::pending())).await;
+    assert!(read().await.is_ok());
+    let pending = Stage::pending();
+    let put = bench.keeper.put(&app(), &id(), &v(2), &text("x"), Some(&[Stage::pending()])).await;
+    assert_eq!(reason(put), "AccessDenied");
+    let unlabelled = bench.keeper.move_stage(&app(), &id(), &pending, None, Some(&v(2))).await;
+    assert_eq!(reason(unlabelled), "AccessDenied");
+    bench.end_test(TestEnd::Succeeded).await;
+    assert!(read().await.is_err(), "its right ends with the test");
 }

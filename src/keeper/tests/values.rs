@@ -221,6 +221,7 @@ async fn begin_rotation(bench: &Bench, token: u8) {
     let journal = RotationRecord {
         arn: arn.clone(),
         version: v(token),
+        is_test: false,
         state: RotationState::Running,
         step: None,
         attempt: 1,

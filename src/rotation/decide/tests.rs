@@ -51,6 +51,7 @@ fn begun(schedule: &Schedule) -> Observed<'_> {
         failures: 0,
         last_failure: None,
         gave_up: None,
+        test_since: None,
     };
     Observed { unfinished: Some(unfinished), ..idle(schedule) }
 }
@@ -307,6 +308,40 @@ fn a_value_written_by_hand_abandons_the_rotation_at_any_point() {
     }
 }
 
+#[test]
+fn a_test_of_the_rotator_is_one_attempt_at_one_step_and_ends_as_its_job_does() {
+    let schedule = sundays();
+    let plan = |attempt, pending, now: Timestamp| {
+        let observed = with(begun(&schedule), |unfinished| {
+            unfinished.test_since = Some(between_windows());
+            unfinished.pending = pending;
+            unfinished.attempt = attempt;
+        });
+        // Neither a due window nor a pod of an earlier attempt is waited for.
+        decide(&Observed { earlier_pods_remain: true, suspend: true, ..observed }, now)
+    };
+    let (start, written) = (between_windows(), Pending::Written);
+    let next = Attempt::Between { next: 4 };
+    let out = |job| Attempt::Out { number: 4, job };
+    assert_eq!(plan(next, written, start), Plan::StartJob { attempt: 4 });
+    assert_eq!(plan(out(JobState::Running), written, start), Plan::Wait { attempt: 4 });
+    assert_eq!(plan(out(JobState::Succeeded), written, start), Plan::TestSucceeded);
+    for job in [JobState::Failed, JobState::Gone] {
+        let failed = Plan::TestFailed { attempt: 4, job: Some(job) };
+        assert_eq!(plan(out(job), written, start), failed, "no retry");
+    }
+    for pending in [Pending::Overtaken, Pending::Promoted] {
+        assert_eq!(plan(out(JobState::Running), pending, start), Plan::Abandon);
+    }
+    let late = start + SignedDuration::from_mins(16);
+    assert_eq!(plan(next, written, late), Plan::TestFailed { attempt: 4, job: None });
+    assert_eq!(
+        plan(out(JobState::Running), written, late),
+        Plan::Wait { attempt: 4 },
+        "its Job has a deadline"
+    );
+}
+
 fn observations() -> impl Strategy<Value = (Option<Unfinished>, [bool; 4], i64)> {
     let job =
         prop::sample::select(vec![JobState::Running, JobState::Succeeded, JobState::Failed, JobState::Gone]);
@@ -319,13 +354,14 @@ fn observations() -> impl Strategy<Value = (Option<Unfinished>, [bool; 4], i64)>
     let moment = || {
         prop::option::of((1_600_000_000i64..1_900_000_000).prop_map(|s| Timestamp::from_second(s).unwrap()))
     };
-    let unfinished = (pending, attempt, any::<u32>(), moment(), moment()).prop_map(
-        |(pending, attempt, failures, last_failure, gave_up)| Unfinished {
+    let unfinished = (pending, attempt, any::<u32>(), moment(), moment(), moment()).prop_map(
+        |(pending, attempt, failures, last_failure, gave_up, test_since)| Unfinished {
             pending,
             attempt,
             failures,
             last_failure,
             gave_up,
+            test_since,
         },
     );
     (prop::option::of(unfinished), any::<[bool; 4]>(), 1_600_000_000i64..1_900_000_000)
@@ -355,11 +391,23 @@ proptest! {
             Plan::StartJob { .. } => {
                 let unfinished = unfinished.unwrap();
                 prop_assert!(matches!(unfinished.attempt, Attempt::Between { .. }), "one Job at a time");
-                prop_assert!(unfinished.pending == Pending::Written || !earlier_pods_remain);
-                prop_assert!(unfinished.gave_up.is_none());
+                let is_test = unfinished.test_since.is_some();
+                prop_assert!(is_test || unfinished.pending == Pending::Written || !earlier_pods_remain);
+                prop_assert!(is_test || unfinished.gave_up.is_none());
             }
-            Plan::Succeed => prop_assert_eq!(unfinished.unwrap().pending, Pending::Promoted),
-            Plan::Abandon => prop_assert_eq!(unfinished.unwrap().pending, Pending::Overtaken),
+            Plan::Succeed => {
+                prop_assert_eq!(unfinished.unwrap().pending, Pending::Promoted);
+                prop_assert!(unfinished.unwrap().test_since.is_none(), "a test makes nothing current");
+            }
+            Plan::AttemptFailed { .. } => prop_assert!(unfinished.unwrap().test_since.is_none(), "no retries"),
+            Plan::TestSucceeded | Plan::TestFailed { .. } => {
+                prop_assert!(unfinished.unwrap().test_since.is_some());
+            }
+            Plan::Abandon => {
+                let unfinished = unfinished.unwrap();
+                let promoted = unfinished.test_since.is_some() && unfinished.pending == Pending::Promoted;
+                prop_assert!(promoted || unfinished.pending == Pending::Overtaken);
+            }
             Plan::Nothing { until: Some(until) } => prop_assert!(until > now),
             Plan::RetryAt { at } => prop_assert!(at > now),
             _ => {}

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::keeper::{AccessKey, Keeper};
-use crate::rotation::{GENERATE, Rules, Step};
+use crate::rotation::{GENERATE, Step};
 use crate::rotator;
 use crate::secret::Arn;
 use crate::wire::aws::Token;
@@ -40,6 +40,8 @@ pub(super) struct Work {
     pub rotator: String,
     pub arn: Arn,
     pub version: String,
+    /// Only the rotator's test, on a copy of the current version.
+    pub is_test: bool,
 }
 
 /// Why an attempt failed: words of our own.
@@ -63,7 +65,7 @@ impl Rotator {
     /// Runs the steps to the end of the last or of the first that fails; the journal tells which.
     pub async fn attempt(&self, keeper: &Keeper, work: &Work) -> Result<(), Failed> {
         let steps = async {
-            for step in Step::ALL {
+            for &step in Step::of(work.is_test) {
                 if let Err(error) = keeper.rotation_step_seen(&work.arn, step).await {
                     tracing::warn!(reason = error.reason(), %error, "a rotation's step could not be noted");
                 }
@@ -78,8 +80,8 @@ impl Rotator {
         let word = step.as_str();
         let event = self.event(work, step).map_err(|error| Failed::Event(word, error))?;
         if work.rotator == GENERATE {
-            let (token, rules) = (self.token.clone(), Rules::default());
-            let made = rotator::generate_here(&self.endpoint, token, event.path(), step, &rules).await;
+            let token = self.token.clone();
+            let made = rotator::generate_here(&self.endpoint, token, event.path(), step, work.is_test).await;
             return made.map_err(|error| Failed::Generate(word, error));
         }
         let command = self.commands.get(&work.rotator);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::attempt::{Failed, Rotator, Work};
 use crate::clock::Clock;
 use crate::keeper::{
-    AttemptFailure, JobRecord, Keeper, KeeperError, RotationConfig, RotationState, RotationView,
+    AttemptFailure, JobRecord, Keeper, KeeperError, RotationConfig, RotationState, RotationView, TestEnd,
 };
 use crate::rotation::{JobState, Plan, Retries, decide, rotator_name};
 use crate::secret::{Arn, Name, Origin};
@@ -92,6 +92,7 @@ impl Rotations {
             let view = self.keeper.rotation(arn).await?;
             self.end_all_but(arn, &view);
             if view.hindrance.is_some() {
+                self.keeper.end_rotation_test(arn, TestEnd::HINDERED).await?;
                 return Ok(LOOK_AGAIN);
             }
             if view.enabled != Some(true) {
@@ -171,6 +172,17 @@ impl Rotations {
                 self.keeper.abandon_rotation(arn).await?;
                 told(view, "RotationAbandoned");
             }
+            Plan::TestSucceeded => {
+                self.keeper.end_rotation_test(arn, TestEnd::Succeeded).await?;
+                told(view, "TestRotationSucceeded");
+            }
+            Plan::TestFailed { .. } => {
+                let (how, _) = self.how(arn);
+                let message = format!("the test of the rotator failed: {how}");
+                tracing::warn!(secret = %view.name, reason = "TestRotationFailed", "{message}");
+                let end = TestEnd::Failed("TestRotationFailed", &message);
+                self.keeper.end_rotation_test(arn, end).await?;
+            }
             Plan::Nothing { .. } | Plan::Wait { .. } | Plan::RetryAt { .. } | Plan::WaitingForNode => {}
         }
         Ok(())
@@ -201,7 +213,15 @@ impl Rotations {
             return Ok(());
         }
         // 2.
-        let work = Work { rotator, arn: view.arn.clone(), version: journal.version.to_string() };
+        let work = Work {
+            rotator,
+            arn: view.arn.clone(),
+            version: journal.version.to_string(),
+            is_test: journal.is_test,
+        };
+        if work.is_test {
+            told(view, "TestRotationStarted");
+        }
         let number = (work.version.clone(), attempt);
         let (keeper, runner) = (Arc::clone(&self.keeper), Arc::clone(&self.rotator));
         let (of, under) = (view.arn.clone(), number.clone());
@@ -214,12 +234,17 @@ impl Rotations {
         Ok(())
     }
 
-    fn failure(&self, arn: &Arn, attempt: u32, gives_up: bool) -> AttemptFailure {
-        let (how, timed_out) = match self.ended.get(arn) {
+    /// How the attempt failed, and whether that was its deadline.
+    fn how(&self, arn: &Arn) -> (String, bool) {
+        match self.ended.get(arn) {
             Some((_, Err(failed))) => (failed.to_string(), matches!(failed, Failed::TimedOut)),
             Some((_, Ok(()))) => ("all steps ended well, but AWSCURRENT was not moved".to_owned(), false),
             None => ("tidelock dev ended in the middle of it".to_owned(), false),
-        };
+        }
+    }
+
+    fn failure(&self, arn: &Arn, attempt: u32, gives_up: bool) -> AttemptFailure {
+        let (how, timed_out) = self.how(arn);
         let then = if gives_up {
             "no retry is left; the next window, or RotateSecret, resumes it"
         } else {

@@ -55,6 +55,7 @@ pub async fn records_read_back_whole_also_after_reopening(bench: &dyn Bench) {
         assert_eq!(store.count_versions(&arn(1)).await.unwrap(), 2);
         let wanted = RotationRecord { revision: 1, ..rotation(1) };
         assert_eq!(store.rotation(&arn(1)).await.unwrap(), Some(wanted));
+        assert!(store.rotation(&arn(2)).await.unwrap().is_some_and(|rotation| rotation.is_test));
         assert_eq!(store.rotations().await.unwrap().len(), 2);
         assert_eq!(store.policy(&arn(1)).await.unwrap(), Some(policy(1, 1)));
         assert_eq!(store.mount("mount-1").await.unwrap(), Some(mount("mount-1", 1, "node-a")));

@@ -125,6 +125,7 @@ pub fn rotation(n: u32) -> RotationRecord {
     RotationRecord {
         arn: arn(n),
         version: id(2),
+        is_test: n == 2,
         state: RotationState::Failed,
         step: Some("setSecret".into()),
         attempt: 2,

@@ -15,6 +15,9 @@ pub(super) const ROTATION: Table =
 #[derive(Serialize, Deserialize)]
 struct StoredRotation {
     version: String,
+    /// Not there in journals of rotations, nor in those that were written before there were tests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_test: bool,
     state: StoredState,
     step: Option<String>,
     attempt: u32,
@@ -50,6 +53,7 @@ struct StoredJob {
 pub(super) fn rotation_row(record: &RotationRecord) -> Result<Vec<Value>, StoreError> {
     let stored = StoredRotation {
         version: record.version.to_string(),
+        is_test: record.is_test,
         state: match record.state {
             RotationState::Running => StoredState::Running,
             RotationState::Succeeded => StoredState::Succeeded,
@@ -97,6 +101,7 @@ pub(super) fn rotation(values: Vec<Value>) -> Result<RotationRecord, StoreError>
     Ok(RotationRecord {
         arn,
         version: VersionId::parse(&stored.version).map_err(|_| row.unreadable())?,
+        is_test: stored.is_test,
         state: match stored.state {
             StoredState::Running => RotationState::Running,
             StoredState::Succeeded => RotationState::Succeeded,

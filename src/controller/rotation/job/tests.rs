@@ -40,6 +40,7 @@ fn attempt() -> Attempt<'static> {
         arn: ARN,
         version_id: VERSION,
         number: 3,
+        test_since: None,
         epoch: 7,
         ca: "-----BEGIN CERTIFICATE-----",
     }
@@ -100,6 +101,24 @@ fn the_relay_comes_first_then_the_steps_in_order_then_the_report() {
         let sidecars: Vec<_> =
             containers(&job).into_iter().filter_map(|c| c.restart_policy.as_deref()).collect();
         assert_eq!(sidecars, ["Always"]);
+    }
+}
+
+#[test]
+fn a_test_runs_only_the_step_test_secret_and_has_a_name_of_its_own() {
+    let since = |second| Attempt { test_since: Some(Timestamp::from_second(second).unwrap()), ..attempt() };
+    let (rules, rotator) = (Rules::default(), rotator());
+    for work in [Work::Generate(&rules), Work::Job(&rotator)] {
+        let job = build(&settings(), &since(1), &work);
+        let names: Vec<_> = containers(&job).into_iter().map(|container| container.name.as_str()).collect();
+        assert_eq!(names, ["relay", "test-secret", "report"]);
+        let report = containers(&job)[2].args.clone().unwrap();
+        assert_eq!(report[2..], ["--event", "/run/tidelock/event/testSecret.json", "--of-copy"]);
+        let tested = containers(&job)[1].args.clone().unwrap_or_default();
+        assert_eq!(tested.contains(&"--of-copy".to_owned()), matches!(work, Work::Generate(_)));
+        // Under the same token and number: neither a rotation's Job, nor that of an earlier test, is taken for it.
+        let others = [build(&settings(), &attempt(), &work), build(&settings(), &since(2), &work)];
+        assert!(others.iter().all(|other| other.metadata.name != job.metadata.name));
     }
 }
 

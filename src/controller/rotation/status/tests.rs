@@ -34,6 +34,7 @@ fn journal(state: RotationState) -> RotationRecord {
     RotationRecord {
         arn: Arn::parse(ARN).unwrap(),
         version: VersionId::parse(VERSION).unwrap(),
+        is_test: false,
         state,
         step: Some("setSecret".to_owned()),
         attempt: 2,

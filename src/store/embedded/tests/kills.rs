@@ -77,6 +77,7 @@ fn journal(n: u32, k: u64) -> RotationRecord {
     RotationRecord {
         arn: arn(n),
         version: id_of(k),
+        is_test: false,
         state: RotationState::Running,
         step: None,
         attempt: 1,

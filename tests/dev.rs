@@ -384,8 +384,14 @@ async fn a_rotation_that_is_not_due_is_tested_on_a_copy_that_no_end_leaves_behin
         assert!(description["VersionIdsToStages"][token(n)].is_null(), "{description}");
         assert_eq!(description["RotationEnabled"], n == 4);
     }
+    dev.end(Signal::TERM).await;
+}
 
-    // The built-in one tests the value that there is.
+#[tokio::test]
+async fn the_built_in_rotator_s_test_fails_for_a_value_that_it_cannot_start_from() {
+    let tools = pypi::programs("awscli").await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let dev = Dev::typed(&rotating(home.path()).await).await;
     let test = "aws secretsmanager rotate-secret --secret-id bytes --rotation-lambda-arn generate --no-rotate-immediately";
     fs::write(home.path().join("bytes"), [0xff]).unwrap();
     let file = home.path().join("bytes");

@@ -38,13 +38,17 @@ pub fn check(claims: &Claims, issuer: &Issuer, now: Timestamp) -> Result<(), Rej
             return Err(Rejected::NotYet(name));
         }
     }
-    let is_ours = |value: &Value| value.as_str() == Some(issuer.audience.as_str());
-    let ours = match claims.get("aud") {
-        Some(Value::Array(all)) => all.iter().any(is_ours),
-        Some(one) => is_ours(one),
+    if is_for(claims, &issuer.audience) { Ok(()) } else { Err(Rejected::Audience(issuer.audience.clone())) }
+}
+
+/// Whether `aud` is this audience, or has it.
+pub fn is_for(claims: &Claims, audience: &str) -> bool {
+    let is_it = |value: &Value| value.as_str() == Some(audience);
+    match claims.get("aud") {
+        Some(Value::Array(all)) => all.iter().any(is_it),
+        Some(one) => is_it(one),
         None => false,
-    };
-    if ours { Ok(()) } else { Err(Rejected::Audience(issuer.audience.clone())) }
+    }
 }
 
 /// A fraction of a second is left aside (RFC 7519 allows one).

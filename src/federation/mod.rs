@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::access::ServiceAccount;
 
-pub use claims::{LEEWAY_SECONDS, Rejected, check};
+pub use claims::{LEEWAY_SECONDS, Rejected, check, is_for};
 pub use file::{IssuersError, parse};
 
 /// The claims of a token.

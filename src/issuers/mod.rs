@@ -81,14 +81,17 @@ impl Issuers {
         Ok(Self { all })
     }
 
-    /// The issuer that a token says it is of. Nothing is proved by that.
-    pub fn named_by(&self, token: &str) -> Option<&Trusted> {
+    /// The issuer that a token says it is of. Nothing is proved by that. A token for the audience of the cluster's own is
+    /// none, unless the configuration says so: the cluster, or one that names itself alike, may be an issuer as well.
+    pub fn named_by(&self, token: &str, of_cluster: &str) -> Option<&Trusted> {
         if self.all.is_empty() {
             return None;
         }
         let claims: Claims = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
         let named = claims.get("iss")?.as_str()?;
-        self.all.iter().find(|trusted| trusted.issuer.url == named)
+        let is_for = |audience: &str| federation::is_for(&claims, audience);
+        let of_issuer = |issuer: &Issuer| !is_for(of_cluster) || issuer.audience == of_cluster;
+        self.all.iter().find(|trusted| trusted.issuer.url == named && of_issuer(&trusted.issuer))
     }
 }
 

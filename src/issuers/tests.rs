@@ -21,6 +21,9 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::clock::ManualClock;
 
+/// The audience of the cluster's own tokens.
+const CLUSTER: &str = "tidelock.tidelock/api";
+
 /// What the issuer answers, by path.
 type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
 
@@ -143,7 +146,7 @@ impl Site {
     }
 
     async fn said(&self, token: &str) -> Result<(), NotProved> {
-        let trusted = self.trusted.named_by(token).expect("it is of this issuer");
+        let trusted = self.trusted.named_by(token, CLUSTER).expect("it is of this issuer");
         trusted.signed(token).await.map(drop)
     }
 
@@ -184,7 +187,7 @@ async fn only_what_the_issuer_signed_for_us_and_for_now_is_proved() {
         (json!({"nbf": now + 61}), Rejected::NotYet("nbf")),
     ] {
         let token = key.sign(&site.claims(change));
-        let trusted = site.trusted.named_by(&token).unwrap();
+        let trusted = site.trusted.named_by(&token, CLUSTER).unwrap();
         assert_eq!(trusted.check(&trusted.signed(&token).await.unwrap()), Err(expected));
     }
     assert_eq!(site.said(&other.sign(&site.claims(json!({})))).await, Err(NotProved::Signature));
@@ -202,7 +205,13 @@ async fn only_what_the_issuer_signed_for_us_and_for_now_is_proved() {
     assert_eq!(site.said(&key.sign_by(header, &site.claims(json!({})))).await, Err(NotProved::Form));
 
     let stranger = key.sign(&site.claims(json!({"iss": "https://else"})));
-    assert!(site.trusted.named_by(&stranger).is_none() && site.trusted.named_by("x").is_none());
+    assert!(
+        site.trusted.named_by(&stranger, CLUSTER).is_none() && site.trusted.named_by("x", CLUSTER).is_none()
+    );
+    let named =
+        |aud: Value| site.trusted.named_by(&key.sign(&site.claims(json!({"aud": aud}))), CLUSTER).is_some();
+    assert!(named(json!("else")) && named(json!(["tidelock", "else"])));
+    assert!(!named(json!(CLUSTER)) && !named(json!(["tidelock", CLUSTER])), "those are the cluster's");
     assert_eq!(site.asked(), 2, "one question for all of them");
 }
 
@@ -276,7 +285,7 @@ async fn a_signature_by_a_key_of_too_few_bits_is_none() {
     let (header, claims) = (r#"{"alg":"RS256","kid":"short"}"#, r#"{"iss":"https://ci.example"}"#);
     let token = format!("{}.{}.{SIGNATURE}", URL.encode(header), URL.encode(claims));
     let issuers = trusting(json!([good.jwk(), short])).unwrap();
-    let said = issuers.named_by(&token).unwrap().signed(&token).await;
+    let said = issuers.named_by(&token, CLUSTER).unwrap().signed(&token).await;
     assert_eq!(said.unwrap_err(), NotProved::UnknownKey);
     assert!(trusting(json!([short])).is_err(), "a configuration with no other key");
 }

@@ -24,6 +24,7 @@ async fn pods_with_stock_boto3_live_by_one_annotation() {
     copied_keys_end_with_their_pod(&stage).await.unwrap();
     an_identity_of_ones_own_is_kept(&stage).await.unwrap();
     trust_outlives_the_agent_and_follows_the_authority(&stage).await.unwrap();
+    a_token_of_an_issuer_that_the_chart_names_becomes_keys(&stage).await.unwrap();
     no_name_of_aws_was_asked_for(&stage).await.unwrap();
 }
 
@@ -162,6 +163,29 @@ async fn trust_outlives_the_agent_and_follows_the_authority(stage: &Stage) -> Re
         read["value"].is_string().then_some(())
     };
     stage.shop.cluster.wait_for("the secret to be read again", PATIENCE, reads).await
+}
+
+/// The cluster itself is the issuer: discovery, key set and certificates are an API server's own.
+async fn a_token_of_an_issuer_that_the_chart_names_becomes_keys(stage: &Stage) -> Result<()> {
+    let role = "arn:aws:iam::000000000000:role/shop/orders-db";
+    stage.trust_issuer("jobs", "shop/orders-db", "system:serviceaccount:shop:ci").await?;
+    let good = stage.token("ci", "jobs").await?;
+    let read = stage.says("stranger", &["exchange", &good, role]).await?;
+    assert!(read["value"].as_str().is_some_and(|value| value.contains("password")), "{read}");
+    assert_eq!(read["provider"], stage::ISSUER);
+    assert_eq!(read["subject"], "system:serviceaccount:shop:ci");
+    for (token, role) in [
+        (stage.token("stranger", "jobs").await?, role),
+        (stage.token("ci", "others").await?, role),
+        (good, "arn:aws:iam::000000000000:role/shop/stranger"),
+    ] {
+        let refused = stage.says("stranger", &["exchange", &token, role]).await?;
+        assert_eq!(refused["code"], "IDPRejectedClaim", "{refused}");
+    }
+    // A pod's own token is of the same issuer, and the cluster's for all that.
+    let read = stage.says("profiled", &["read", "profile"]).await?;
+    assert!(is_of(&read, "orders-db") && read["value"].is_string(), "{read}");
+    Ok(())
 }
 
 async fn no_name_of_aws_was_asked_for(stage: &Stage) -> Result<()> {

@@ -51,6 +51,23 @@ def steal():
     return {"value": stolen().get_secret_value(SecretId=SECRET)["SecretString"]}
 
 
+def exchange():
+    """A token of another issuer for keys of that role, and with them the secret."""
+    import boto3
+    from botocore.exceptions import ClientError
+    try:
+        got = boto3.client("sts").assume_role_with_web_identity(
+            WebIdentityToken=sys.argv[2], RoleArn=sys.argv[3], RoleSessionName="run-1")
+    except ClientError as error:
+        return refusal(error)
+    keys = got["Credentials"]
+    client = boto3.client(
+        "secretsmanager", aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"])
+    return {"provider": got["Provider"], "subject": got["SubjectFromWebIdentityToken"],
+            "value": client.get_secret_value(SecretId=SECRET)["SecretString"]}
+
+
 def until_refused():
     from botocore.exceptions import ClientError
     client, begun = stolen(), time.monotonic()
@@ -89,5 +106,6 @@ def environment():
 
 words = {"file": lambda: {"text": open(sys.argv[2]).read()},
          "read": lambda: read(sys.argv[2]), "keys": keys, "steal": steal, "until-refused": until_refused,
+         "exchange": exchange,
          "trust": trust, "elsewhere": elsewhere, "environment": environment}
 print(json.dumps(words[sys.argv[1]]()))

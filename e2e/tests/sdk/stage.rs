@@ -11,6 +11,8 @@ use tokio::io::AsyncWriteExt;
 
 /// As pods reach it.
 pub const SERVER: &str = "https://tidelock-server.tidelock-system.svc:8444";
+/// As the cluster's tokens name it.
+pub const ISSUER: &str = "https://kubernetes.default.svc";
 const PROGRAM: &str = include_str!("program.py");
 const SLEEP: &str =
     "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nsignal.pause()";
@@ -202,6 +204,38 @@ impl Stage {
         let write = [&ns[..], &["patch", "configmap", "tidelock-ca", "-p", &patch]].concat();
         self.shop.cluster.kubectl(&write).await?;
         another.lines().nth(2).map(|line| line.trim().to_owned()).context("the certificate has no lines")
+    }
+
+    /// Has the release trust tokens of the cluster as an OpenID Connect issuer, for that audience.
+    pub async fn trust_issuer(&self, audience: &str, account: &str, subject: &str) -> Result<()> {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "anybody-discovers-the-issuer"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                "name": "system:service-account-issuer-discovery"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}],
+        });
+        let ci = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "ci", "namespace": NAMESPACE}});
+        self.shop.apply(&[binding, ci]).await?;
+        let settings = [
+            format!("oidcIssuers[0].issuer={ISSUER}"),
+            format!("oidcIssuers[0].audience={audience}"),
+            // Kubernetes has it in each namespace.
+            "oidcIssuers[0].caConfigMap.name=kube-root-ca.crt".to_owned(),
+            format!("oidcIssuers[0].rules[0].serviceAccount={account}"),
+            format!("oidcIssuers[0].rules[0].claims.sub[0]={subject}"),
+        ];
+        let settings = settings.each_ref().map(String::as_str);
+        install::helm_install(&self.shop.cluster, &self.shop.image, &settings).await?;
+        install::rolled_out(&self.shop.cluster).await?;
+        self.let_through().await
+    }
+
+    /// A token that the cluster makes for that audience.
+    pub async fn token(&self, account: &str, audience: &str) -> Result<String> {
+        let words = ["-n", NAMESPACE, "create", "token", account, "--audience", audience];
+        Ok(self.shop.cluster.kubectl(&words).await?.trim().to_owned())
     }
 
     /// Every question that the cluster's DNS server was asked.

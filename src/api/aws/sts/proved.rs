@@ -23,7 +23,7 @@ impl AwsApi {
     pub(super) async fn proved(&self, wanted: &Wanted<'_>) -> Result<Proved, StsError> {
         // Clients send the file as it is, with the newline at its end if it has one.
         let token = wanted.token.trim_ascii();
-        match self.issuers.named_by(token) {
+        match self.issuers.named_by(token, &self.audience) {
             Some(trusted) => self.proved_by_issuer(trusted, token, wanted).await,
             None => self.proved_by_cluster(token, wanted).await,
         }

@@ -19,6 +19,10 @@ use tidelock_e2e::{pypi, wait_for};
 const DEADLINE: Duration = Duration::from_secs(90);
 const READ: &str = "import boto3\n\
     print(boto3.client('secretsmanager').get_secret_value(SecretId='shop/orders-db')['SecretString'])";
+/// The same by names that no DNS has: all of them are this machine, and TLS is told the name.
+const READ_BY_NAME: &str = "import socket\n\
+    found = socket.getaddrinfo\n\
+    socket.getaddrinfo = lambda host, *more, **named: found('localhost', *more, **named)\n";
 const WHO: &str = "import boto3\nprint(boto3.client('sts').get_caller_identity()['Arn'])";
 
 async fn make<T>(api: Api<T>, value: Value) -> Result<T>
@@ -83,10 +87,29 @@ async fn refused(boto3: &Path, given: &[(String, String)], what: &str) -> Result
     Ok(begun.elapsed())
 }
 
+async fn by_names_of_ones_own(boto3: &Path, given: &[(String, String)], port: u16) -> Result<()> {
+    let program = format!("{READ_BY_NAME}{READ}");
+    for (name, is_ours) in
+        [("secrets.example.org", true), ("127.0.0.1", true), ("example.org", false), ("127.0.0.2", false)]
+    {
+        let mut given = given.to_vec();
+        given.retain(|(known, _)| !known.starts_with("AWS_ENDPOINT_URL"));
+        let endpoint = format!("https://{name}:{port}");
+        given.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), endpoint));
+        given.push(("AWS_MAX_ATTEMPTS".to_owned(), "1".to_owned()));
+        let ended = run(boto3, &["-c", &program], &given).await;
+        let refused = ended.err().unwrap_or_default();
+        ensure!(refused.contains("SSL validation failed") != is_ours, "{name}: {refused}");
+        ensure!(refused.is_empty() == is_ours, "{name}: {refused}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_program_outside_reads_with_a_key_until_it_is_revoked_or_its_account_ends() -> Result<()> {
     let boto3 = pypi::programs("boto3").await?.join("python");
-    let mut site = Site::new(Path::new(env!("CARGO_BIN_EXE_tidelock"))).await?;
+    let words = ["--api-name", "secrets.example.org", "--api-name", "127.0.0.1"];
+    let mut site = Site::with(Path::new(env!("CARGO_BIN_EXE_tidelock")), &words).await?;
     let secret = json!({
         "apiVersion": "tidelock.dev/v1alpha1", "kind": "ManagedSecret", "metadata": {"name": "orders-db"},
         "spec": {"value": {"generate": {}}, "access": [{"serviceAccount": "orders-api"}]},
@@ -107,6 +130,7 @@ async fn a_program_outside_reads_with_a_key_until_it_is_revoked_or_its_account_e
         run(&boto3, &["-c", READ], given).await.expect("boto3 reads with the key");
     }
     let said = run(&boto3, &["-c", WHO], &given[0]).await.expect("it is told who it is");
+    by_names_of_ones_own(&boto3, &given[0], site.port()).await?;
     let id = keys[0].access_key_id.as_str();
     ensure!(said.trim().ends_with(&format!("assumed-role/shop/orders-api/{id}")), "{said}");
     wait_for("the last use to be shown", DEADLINE, async || {

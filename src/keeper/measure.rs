@@ -1,11 +1,13 @@
 //! What is counted and measured here. Labels are words of fixed lists, and names of nodes up to a number: never another
 //! name, an id or a message.
 
+use super::access_key::KeyCounts;
 use super::{Keeper, KeeperError, Memory, Receipt};
 use crate::access::Operation;
 
 const OPERATIONS: &str = "tidelock_operations_total";
 const PURGED: &str = "tidelock_secrets_purged_total";
+const ACCESS_KEYS: &str = "tidelock_access_keys";
 const RECEIPTS: &str = "tidelock_projection_receipts_total";
 const WITHDRAWN: &str = "tidelock_projection_withdrawals_total";
 const COMMIT_TO_RECEIPT: &str = "tidelock_projection_commit_to_receipt_seconds";
@@ -23,6 +25,13 @@ pub(super) fn counted<T>(operation: Operation, outcome: Result<T, KeeperError>) 
 
 pub(super) fn purged() {
     metrics::counter!(PURGED).increment(1);
+}
+
+pub(super) fn access_keys(counts: KeyCounts) {
+    let KeyCounts { good, expiring, expired } = counts;
+    for (state, count) in [("good", good), ("expiring", expiring), ("expired", expired)] {
+        metrics::gauge!(ACCESS_KEYS, "state" => state).set(count as f64);
+    }
 }
 
 pub(super) fn received(receipts: u64) {

@@ -114,7 +114,7 @@ impl Store for WatchedStore {
         self.seen(self.store.access_key(id).await)
     }
 
-    async fn access_keys(&self, namespace: &str) -> Result<Vec<AccessKeyRecord>, StoreError> {
+    async fn access_keys(&self, namespace: Option<&str>) -> Result<Vec<AccessKeyRecord>, StoreError> {
         self.seen(self.store.access_keys(namespace).await)
     }
 

@@ -62,8 +62,8 @@ pub trait Store: Send + Sync {
     async fn policy(&self, arn: &Arn) -> Result<Option<PolicyRecord>, StoreError>;
 
     async fn access_key(&self, id: &str) -> Result<Option<AccessKeyRecord>, StoreError>;
-    /// Those of a namespace's ServiceAccounts, by id.
-    async fn access_keys(&self, namespace: &str) -> Result<Vec<AccessKeyRecord>, StoreError>;
+    /// Those of a namespace's ServiceAccounts, or of all, by id.
+    async fn access_keys(&self, namespace: Option<&str>) -> Result<Vec<AccessKeyRecord>, StoreError>;
 
     async fn mount(&self, id: &str) -> Result<Option<MountRecord>, StoreError>;
     async fn mounts_of_secret(&self, arn: &Arn) -> Result<Vec<MountRecord>, StoreError>;

@@ -108,6 +108,7 @@ enum Looked {
 
 async fn sweep(context: &Context, local: &Local, listing_is_due: bool) -> Result<Looked, SweepError> {
     context.ports.keeper.purge_due().await?;
+    context.ports.keeper.purge_access_keys().await?;
     // The secrets are read first: whoever made one had its resource at that time, and so both looks come after.
     let (kept, recent) = inventory(context).await?;
     if !listing_is_due && kept.iter().all(|secret| is_in(local, secret)) {

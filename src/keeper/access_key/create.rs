@@ -77,7 +77,7 @@ impl Keeper {
         uid: &str,
         now: Timestamp,
     ) -> Result<Vec<Change>, KeeperError> {
-        let known = self.ports.store.access_keys(&account.namespace).await?;
+        let known = self.ports.store.access_keys(Some(&account.namespace)).await?;
         let own = known.into_iter().filter(|key| key.account == *account);
         let (live, over): (Vec<_>, Vec<_>) = own.partition(|key| key.uid == uid && now < key.expires_at);
         if live.len() >= ACCESS_KEYS_MAX {

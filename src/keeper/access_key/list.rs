@@ -18,7 +18,7 @@ pub struct ListedAccessKey {
 }
 
 impl Keeper {
-    /// Those of keys that are over as well, until they are revoked or make room for another one.
+    /// Keys that are over as well, until they are purged, revoked or make room for another one.
     pub async fn list_access_keys(
         &self,
         by: &Principal,
@@ -26,7 +26,7 @@ impl Keeper {
     ) -> Result<Vec<ListedAccessKey>, KeeperError> {
         let all = ServiceAccount { namespace: namespace.to_owned(), name: String::new() };
         self.may_with_keys(by, KeyOperation::List, &all).await?;
-        let known = self.ports.store.access_keys(namespace).await?;
+        let known = self.ports.store.access_keys(Some(namespace)).await?;
         self.commit(Vec::new(), vec![self.entry(by, LIST, None, None, &format!("done ({namespace})"))])
             .await?;
         let mut listed: Vec<_> = known

@@ -4,6 +4,7 @@
 mod create;
 mod held;
 mod list;
+mod purge;
 mod revoke;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 pub use create::{CreateAccessKey, CreatedAccessKey};
 pub use held::HeldAccessKey;
 pub use list::ListedAccessKey;
+pub(super) use purge::KeyCounts;
 
 use super::{Keeper, KeeperError};
 use crate::access::{KeyOperation, Principal, ServiceAccount, decide_keys};
@@ -23,6 +25,7 @@ use crate::store::{AuditEntry, Store, StoreError};
 const CREATE: &str = "createkey";
 const LIST: &str = "listkeys";
 const REVOKE: &str = "revokekey";
+const PURGE: &str = "purgekey";
 const USE: &str = "usekey";
 
 /// What is kept for all keys together.

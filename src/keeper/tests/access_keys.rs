@@ -149,3 +149,24 @@ async fn a_use_is_written_down_once_in_a_quarter_of_an_hour_and_brings_no_revoke
     assert!(keeper.access_key(&id).await.unwrap().is_none());
     assert!(!answers.allowed.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_key_that_expired_is_shown_for_a_week_and_then_it_is_gone() {
+    let bench = with_operator().await;
+    let (day, key) = (Duration::from_secs(24 * 3600), bench.made("ci").await);
+    bench.clock.advance(83 * day);
+    let other = bench.made("other").await;
+    for days in [7, 7] {
+        bench.keeper.purge_access_keys().await.unwrap();
+        assert_eq!(bench.ids().await.len(), 2);
+        bench.clock.advance(days * day - Duration::from_secs(1));
+    }
+    bench.keeper.purge_access_keys().await.unwrap();
+    assert_eq!(bench.ids().await.len(), 2);
+    bench.clock.advance(Duration::from_secs(2));
+    bench.keeper.purge_access_keys().await.unwrap();
+    assert_eq!(bench.ids().await, [other.key.id]);
+    let rows: Vec<_> = bench.audit().await.into_iter().filter(|row| row.1 == "purgekey").collect();
+    let done = format!("done ({} of shop/ci)", key.key.id);
+    assert_eq!(rows, [("tidelock:controller".to_owned(), "purgekey".to_owned(), done)]);
+}

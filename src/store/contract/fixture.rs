@@ -35,7 +35,7 @@ pub async fn holds_the_fixture(store: &dyn Store, policy: Option<u64>, has_key: 
     assert_eq!((filled.created_at, filled.kind, filled.sealed.is_some()), (at(1), ValueKind::Binary, true));
     let kept = store.policy(&arn(2)).await.unwrap();
     assert_eq!(kept, policy.map(|number| super::samples::policy(2, number)));
-    let keys = store.access_keys("shop").await.unwrap();
+    let keys = store.access_keys(Some("shop")).await.unwrap();
     assert_eq!(keys.len(), usize::from(has_key));
     for key in keys {
         let sealed = key.sealed.clone();

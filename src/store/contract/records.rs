@@ -21,7 +21,7 @@ pub async fn an_empty_store_holds_nothing(bench: &dyn Bench) {
     assert_eq!(store.rotations().await.unwrap(), []);
     assert_eq!(store.policy(&arn(1)).await.unwrap(), None);
     assert_eq!(store.access_key(&access_key_id(1)).await.unwrap(), None);
-    assert_eq!(store.access_keys("shop").await.unwrap(), []);
+    assert_eq!(store.access_keys(Some("shop")).await.unwrap(), []);
     assert_eq!(store.mount("mount-1").await.unwrap(), None);
     assert_eq!(store.audit(0, 10).await.unwrap(), []);
     assert_eq!(store.newest_record_at().await.unwrap(), None);

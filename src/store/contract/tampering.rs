@@ -14,7 +14,7 @@ async fn read_all(store: &dyn Store) -> Result<(), StoreError> {
     store.rotations().await?;
     store.audit(0, 10).await?;
     store.mounts_on_node("node-a").await?;
-    store.access_keys("shop").await?;
+    store.access_keys(Some("shop")).await?;
     store.access_key(&access_key_id(1)).await?;
     for n in [1, 2] {
         store.secret(&arn(n)).await?;

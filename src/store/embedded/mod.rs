@@ -252,11 +252,16 @@ impl Store for Embedded {
         self.readers.read(move |connection, key| apply::access_key(connection, key, &id)).await
     }
 
-    async fn access_keys(&self, namespace: &str) -> Result<Vec<AccessKeyRecord>, StoreError> {
-        let namespace = namespace.to_owned();
+    async fn access_keys(&self, namespace: Option<&str>) -> Result<Vec<AccessKeyRecord>, StoreError> {
+        let namespace = namespace.map(str::to_owned);
         let read = move |connection: &Connection, key: &DerivedKey| {
-            let clause = "WHERE namespace = ?1 ORDER BY id";
-            let rows = ACCESS_KEY.select(connection, key, clause, [namespace], Read::Whole)?;
+            let rows = match namespace {
+                Some(namespace) => {
+                    let clause = "WHERE namespace = ?1 ORDER BY id";
+                    ACCESS_KEY.select(connection, key, clause, [namespace], Read::Whole)
+                }
+                None => ACCESS_KEY.select(connection, key, "ORDER BY id", (), Read::Whole),
+            }?;
             rows.into_iter().map(access_keys::access_key).collect()
         };
         self.readers.read(read).await

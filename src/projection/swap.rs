@@ -46,7 +46,8 @@ pub(super) enum Step {
 ///
 /// 1. Survey the volume. What stands at a name that is to be written, or could be taken for ours, ends the call before
 ///    anything is changed; anything else that is not ours is passed over.
-/// 2. Sweep what a crash has left: folders that no link names, and a link that was never renamed.
+/// 2. Sweep what a crash has left: folders that no link names, and a link that was never renamed; and whatever else has
+///    that link's name.
 /// 3. Make the new folder, closed to all others, under a name of the present instant.
 /// 4. Write each file into it, with its mode and owner.
 /// 5. Open the folder to its readers.
@@ -85,13 +86,22 @@ pub fn sweep(volume: BorrowedFd<'_>) -> Result<(), ProjectionError> {
 }
 
 fn remove_stale(volume: &Folder<'_>, found: &Survey) -> Result<(), ProjectionError> {
-    if found.has_next {
+    if let Some(Kind::Link(_) | Kind::Other) = found.next {
         volume.remove_link(DATA_NEXT)?;
     }
     for stale in found.folders.iter().filter(|folder| Some(*folder) != found.in_force.as_ref()) {
         volume.remove_folder(stale)?;
     }
     Ok(())
+}
+
+/// A folder at the next link's name was made by kubelet, of a `subPath`: else a pod could keep what it has for ever. It
+/// may hold folders of others, so it gives up its name first.
+fn remove_folder_at_next(volume: &Folder<'_>, found: &Survey, now: Timestamp) -> Result<(), ProjectionError> {
+    let Some(Kind::Folder) = found.next else { return Ok(()) };
+    let stamp = make_stamped_folder(volume, now)?;
+    volume.rename(DATA_NEXT, &stamp)?;
+    volume.remove_folder(&stamp)
 }
 
 pub(super) fn replace_stepwise(
@@ -112,6 +122,7 @@ pub(super) fn replace_stepwise(
 
     // 2. Sweep.
     remove_stale(&volume, &found)?;
+    remove_folder_at_next(&volume, &found, now)?;
     after(Step::Swept)?;
 
     // 3. The new folder.
@@ -174,7 +185,8 @@ struct Survey {
     in_force: Option<String>,
     folders: BTreeSet<String>,
     names: BTreeSet<String>,
-    has_next: bool,
+    /// What has the name of the next link.
+    next: Option<Kind>,
     /// What is not ours and cannot be taken for it, with what it is.
     foreign: BTreeMap<String, &'static str>,
 }
@@ -187,8 +199,7 @@ impl Survey {
             match (name.as_str(), kind) {
                 (DATA, Kind::Link(target)) if is_stamp(&target) => data = Some(target),
                 (DATA, _) => return Err(foreign(name, "it should be a link to one of our folders")),
-                (DATA_NEXT, Kind::Link(_)) => survey.has_next = true,
-                (DATA_NEXT, _) => return Err(foreign(name, "it should be a link to one of our folders")),
+                (DATA_NEXT, kind) => survey.next = Some(kind),
                 (_, Kind::Folder) if is_stamp(&name) => {
                     survey.folders.insert(name);
                 }

@@ -263,7 +263,6 @@ fn what_is_planted_in_a_volume_is_refused_and_left_alone() {
         }),
         ("fresh", &|v| fs::write(v.join("fresh"), "mine").unwrap()),
         ("fresh", &|v| fs::create_dir(v.join("fresh")).unwrap()),
-        ("..data_tmp", &|v| fs::create_dir(v.join("..data_tmp")).unwrap()),
     ];
     for (index, (name, plant)) in plants.iter().enumerate() {
         let volume = tempfile::tempdir().unwrap();
@@ -316,6 +315,41 @@ fn what_is_not_ours_and_not_in_the_way_is_left_alone_and_stops_no_swap() {
         "{error}"
     );
     assert!(read_set(volume.path()).is_empty());
+}
+
+#[test]
+fn whatever_has_the_next_link_s_name_stops_no_swap() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("theirs"), "untouched").unwrap();
+    let plants: &[&dyn Fn(&Path)] = &[
+        &|next| fs::write(next, "mine").unwrap(),
+        &|next| symlink(outside.path(), next).unwrap(),
+        &|next| symlink("nowhere", next).unwrap(),
+        &|next| fs::create_dir(next).unwrap(),
+        &|next| fs::create_dir_all(next.join("deep/deeper")).unwrap(),
+        &|next| {
+            fs::create_dir(next).unwrap();
+            fs::write(next.join("mine"), "mine").unwrap();
+            symlink(outside.path(), next.join("way-out")).unwrap();
+        },
+    ];
+    for (index, plant) in plants.iter().enumerate() {
+        let volume = tempfile::tempdir().unwrap();
+        let next = volume.path().join("..data_tmp");
+        put(volume.path(), OLD, 1).unwrap();
+        for (second, set) in [(2, NEW), (3, OLD), (4, &[][..])] {
+            plant(&next);
+            put(volume.path(), set, second).unwrap();
+            assert_eq!(read_set(volume.path()), owned(set), "plant {index}");
+            assert!(fs::symlink_metadata(&next).is_err(), "plant {index}");
+        }
+        plant(&next);
+        sweep(open(volume.path()).as_fd()).unwrap();
+        put(volume.path(), NEW, 5).unwrap();
+        sweep(open(volume.path()).as_fd()).unwrap();
+        assert_eq!(read_set(volume.path()), owned(NEW), "plant {index}");
+        assert_eq!(fs::read_to_string(outside.path().join("theirs")).unwrap(), "untouched", "plant {index}");
+    }
 }
 
 #[test]

@@ -152,6 +152,47 @@ async fn a_folder_keeps_secrets_and_key_and_memory_keeps_nothing() {
     assert!(!before[0].exists());
 }
 
+#[tokio::test]
+async fn secrets_are_listed_without_their_values_in_pages_by_filters_and_with_their_ends() {
+    let tools = pypi::programs("awscli").await.unwrap();
+    let dev = Dev::typed("tidelock dev --listen 127.0.0.1:0").await;
+    assert_eq!(listed(&dev, &tools, "").await, Vec::<String>::new());
+    for name in ["app/db", "app/key", "billing"] {
+        let create = format!("aws secretsmanager create-secret --name {name} --secret-string mypassword");
+        dev.then(&tools, &format!("{create} --tags Key=owner,Value={name}")).await.unwrap();
+    }
+    dev.then(&tools, "aws secretsmanager delete-secret --secret-id app/key").await.unwrap();
+    for (words, expected) in [
+        ("", &["app/db", "billing"][..]),
+        ("--page-size 1", &["app/db", "billing"]),
+        ("--include-planned-deletion", &["app/db", "app/key", "billing"]),
+        ("--filters Key=name,Values=app/", &["app/db"]),
+        ("--filters Key=name,Values=app/ --include-planned-deletion", &["app/db", "app/key"]),
+        ("--filters Key=tag-value,Values=billing", &["billing"]),
+        ("--filters Key=name,Values=nothing", &[]),
+    ] {
+        assert_eq!(listed(&dev, &tools, words).await, expected, "{words}");
+    }
+    let first = "aws secretsmanager list-secrets --no-paginate --max-results 1";
+    let page = dev.then(&tools, first).await.unwrap();
+    let next = page["NextToken"].as_str().unwrap();
+    let rest = dev.then(&tools, &format!("{first} --next-token '{next}'")).await.unwrap();
+    assert!(page["SecretList"].as_array().unwrap().len() == 1 && rest["NextToken"].is_null(), "{rest}");
+    assert_ne!(page["SecretList"][0]["Name"], rest["SecretList"][0]["Name"]);
+    dev.end(Signal::TERM).await;
+}
+
+/// The names that `list-secrets` tells, sorted.
+async fn listed(dev: &Dev, tools: &Path, words: &str) -> Vec<String> {
+    let answer = dev.then(tools, &format!("aws secretsmanager list-secrets {words}")).await.unwrap();
+    assert!(!answer.to_string().contains("mypassword"), "{answer}");
+    let secrets = answer["SecretList"].as_array().unwrap().iter();
+    let mut names: Vec<String> =
+        secrets.map(|secret| secret["Name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
 /// The folders in memory's file system that a process has files open in.
 fn in_memory(process: u32) -> Vec<PathBuf> {
     let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap();

@@ -37,7 +37,7 @@ impl Pod {
         if client == Client::Java {
             let folder = site.folder().join("truststore");
             fs::create_dir(&folder)?;
-            let options = truststore(&[&site.authority().await?], &folder).await?;
+            let options = truststore(&site.authority().await?, &folder).await?;
             given.push(("JAVA_TOOL_OPTIONS".to_owned(), options));
         }
         Ok(Self { client, driver, given })
@@ -149,7 +149,7 @@ fn other_authority(folder: &Path) -> Result<String> {
 async fn refusals(site: &Site, egress: &Egress, pods: &[Pod]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let other = other_authority(folder.path())?;
-    let java = truststore(&[Path::new(&other)], folder.path()).await?;
+    let java = truststore(Path::new(&other), folder.path()).await?;
     for pod in pods {
         let mistrusting = pod.with(|name, value| match name {
             "AWS_CA_BUNDLE" | "SSL_CERT_FILE" | "NODE_EXTRA_CA_CERTS" => value.clone_from(&other),

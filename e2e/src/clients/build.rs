@@ -101,36 +101,12 @@ pub(super) async fn rust() -> Result<Driver> {
 }
 
 /// Where the `java` of `PATH` lies, for programs that run without that `PATH`.
-async fn java_home() -> Result<PathBuf> {
+pub(super) async fn java_home() -> Result<PathBuf> {
     let settings = ["-XshowSettings:properties", "-version"];
     let settings = Command::new("java").args(settings).output().await.context("cannot start java")?;
     let settings = String::from_utf8_lossy(&settings.stderr).into_owned();
     let home = settings.lines().find_map(|line| line.trim().strip_prefix("java.home = "));
     Ok(home.context("java does not say where it is")?.into())
-}
-
-/// A truststore of the JDK's own roots and these PEM files, as `docs/sdk.md` has it made; and the options that name it.
-pub async fn truststore(authorities: &[&Path], folder: &Path) -> Result<String> {
-    let store = folder.join("cacerts.p12");
-    let into = |command: &mut Command, kind: &str| {
-        command.args([&format!("-{kind}keystore"), &store.display().to_string()]);
-        command.args([&format!("-{kind}storetype"), "PKCS12", &format!("-{kind}storepass"), "changeit"]);
-    };
-    let roots = java_home().await?.join("lib/security/cacerts");
-    let mut import = Command::new("keytool");
-    import.args(["-importkeystore", "-noprompt", "-srcstorepass", "changeit", "-srckeystore"]).arg(roots);
-    into(&mut import, "dest");
-    run(&mut import).await?;
-    for (number, file) in authorities.iter().enumerate() {
-        let mut import = Command::new("keytool");
-        import.args(["-importcert", "-noprompt", "-alias", &format!("tidelock-{number}"), "-file"]).arg(file);
-        into(&mut import, "");
-        run(&mut import).await?;
-    }
-    Ok(format!(
-        "-Djavax.net.ssl.trustStore={} -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit",
-        store.display()
-    ))
 }
 
 /// The folder of what `build` makes of these sources with this toolchain.

@@ -3,13 +3,14 @@
 
 mod build;
 mod pins;
+mod truststore;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-pub use build::truststore;
 pub use pins::Pin;
+pub use truststore::truststore;
 
 /// Operations that the models of some clients do not have yet.
 const NEWEST: [&str; 3] =

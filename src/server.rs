@@ -27,7 +27,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::cluster::{
     AccessReviews, Elector, EventPublisher, EventSender, LeaseHold, LeaseSettings, StorePosition,
 };
-use crate::config::{self, ServerArgs};
+use crate::config::ServerArgs;
 use crate::controller::rotation::{JobSettings, RotationPorts, Rotators};
 use crate::controller::{managed_secret, nodes, rotation};
 use crate::federation;
@@ -71,10 +71,7 @@ pub async fn run(args: ServerArgs, stop: CancellationToken) -> anyhow::Result<()
     tasks.spawn("metrics", metrics.keep_up(tasks.stop()));
 
     // Open before there is anything to serve: after a restart clients wait for the answer, in place of being refused.
-    let api = match config::inherited_listener()? {
-        Some(held) => TcpListener::from_std(held)?,
-        None => doors::bind("api", args.api_listen).await?,
-    };
+    let api = doors::api_port(args.api_listen).await?;
     let client = Client::try_default().await.context("the cluster is not configured")?;
     let (events, publisher) = EventPublisher::new(client.clone(), Arc::clone(&clock), args.pod_name.clone());
     let cut = tasks.stop();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use listenfd::ListenFd;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,18 @@ pub async fn health(
     let metrics = metrics.clone();
     let routes = health::routes(readiness, move || metrics.render());
     Ok(run(door, bounded(warp::service(routes), HEALTH_BODY), stop))
+}
+
+/// The AWS API's port. Where whoever started this process holds it open (systemd's socket activation), that is taken over:
+/// clients who come while the server is replaced wait, and are not refused.
+pub(super) async fn api_port(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match ListenFd::from_env().take_tcp_listener(0)? {
+        Some(held) => {
+            held.set_nonblocking(true)?;
+            Ok(TcpListener::from_std(held)?)
+        }
+        None => bind("api", address).await,
+    }
 }
 
 /// Everything that only the leader serves; `api` is the AWS API's port. Gives what pods are to trust, as it is now.

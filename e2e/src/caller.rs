@@ -29,6 +29,25 @@ impl Caller {
         Self::new(shop, account, &format!("tidelock.{}/api", install::NAMESPACE)).await
     }
 
+    /// As `operator`, a ServiceAccount that may put values, and what these rules of RBAC allow.
+    pub async fn operator(shop: &Shop, rules: &[Value]) -> Result<Self> {
+        let put =
+            json!({"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/value"], "verbs": ["put"]});
+        let rules = [&[put], rules].concat();
+        let rbac = "rbac.authorization.k8s.io";
+        let api_version = format!("{rbac}/v1");
+        let metadata = json!({"name": "operator", "namespace": NAMESPACE});
+        shop.apply(&[
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+            json!({"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": rules}),
+            json!({"apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata,
+                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
+                "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": NAMESPACE}]}),
+        ])
+        .await?;
+        Self::of_api(shop, "operator").await
+    }
+
     pub async fn bearing(shop: &Shop, token: &str) -> Result<Self> {
         let arguments = ["get", "service", "tidelock-server", "-o", "jsonpath={.spec.clusterIP}"];
         let address = shop.cluster.kubectl(&[&["-n", install::NAMESPACE], &arguments[..]].concat()).await?;

@@ -41,7 +41,7 @@ pub(super) async fn measure(shop: &Shop) -> Result<Found> {
     step.done();
     found.add(memory::agent(shop, &format!("node agent, {PODS} mounts")).await?);
 
-    let operator = Caller::of_api(shop, "operator").await?;
+    let operator = Caller::operator(shop, &[]).await?;
     let folders = folders(shop).await?;
     let step = progress::step(&format!("{WRITES} writes of a ManagedSecret's value"), "half a minute");
     let mut ours = Swaps::of(c"..data", folders.iter().map(|(ours, _)| ours.clone()))?;
@@ -89,20 +89,10 @@ pub(super) async fn measure(shop: &Shop) -> Result<Found> {
     Ok(found)
 }
 
-/// A ManagedSecret, a Secret with a value of the same kind, and somebody who may write the former.
+/// A ManagedSecret, and a Secret with a value of the same kind.
 async fn prepare(shop: &Shop) -> Result<()> {
     shop.login(SECRET).await?;
-    let rbac = "rbac.authorization.k8s.io";
-    let api_version = format!("{rbac}/v1");
-    let metadata = json!({"name": "operator", "namespace": NAMESPACE});
     shop.apply(&[
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
-        json!({"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": [
-            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/value"], "verbs": ["put"]},
-        ]}),
-        json!({"apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata,
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
-            "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": NAMESPACE}]}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": NAMESPACE},
             "stringData": {"username": "orders", "password": "before"}}),
     ])

@@ -61,23 +61,11 @@ async fn apply_samples(shop: &Shop) {
 
 /// Somebody who may write values, and read what is known of them.
 async fn operator(shop: &Shop) -> Caller {
-    let rbac = "rbac.authorization.k8s.io";
-    let api_version = format!("{rbac}/v1");
-    let metadata = json!({"name": "operator", "namespace": NAMESPACE});
-    shop.apply(&[
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
-        json!({"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": [
-            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/value"], "verbs": ["put"]},
-            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"], "verbs": ["get", "create"]},
-            {"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/rotation"], "verbs": ["rotate", "cancel"]},
-        ]}),
-        json!({"apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata,
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
-            "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": NAMESPACE}]}),
-    ])
-    .await
-    .unwrap();
-    Caller::of_api(shop, "operator").await.unwrap()
+    let more = [
+        json!({"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"], "verbs": ["get", "create"]}),
+        json!({"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/rotation"], "verbs": ["rotate", "cancel"]}),
+    ];
+    Caller::operator(shop, &more).await.unwrap()
 }
 
 async fn put(operator: &Caller, secret: &str, number: u32) -> String {

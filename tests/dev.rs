@@ -187,8 +187,7 @@ async fn listed(dev: &Dev, tools: &Path, words: &str) -> Vec<String> {
     let answer = dev.then(tools, &format!("aws secretsmanager list-secrets {words}")).await.unwrap();
     assert!(!answer.to_string().contains("mypassword"), "{answer}");
     let secrets = answer["SecretList"].as_array().unwrap().iter();
-    let mut names: Vec<String> =
-        secrets.map(|secret| secret["Name"].as_str().unwrap().to_owned()).collect();
+    let mut names: Vec<String> = secrets.map(|secret| secret["Name"].as_str().unwrap().to_owned()).collect();
     names.sort();
     names
 }

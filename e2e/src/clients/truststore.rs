@@ -43,3 +43,27 @@ fn placed(text: &str, place: &str, here: &Path) -> Result<String> {
     anyhow::ensure!(text.contains(place), "docs/sdk.md does not speak of {place}: {text}");
     Ok(text.replace(place, &here.display().to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_words_of_the_document_make_a_store_of_the_public_roots_and_each_authority() -> Result<()> {
+        crate::prerequisites::java().await?;
+        let folder = tempfile::tempdir()?;
+        let authority = folder.path().join("given.crt");
+        let pem =
+            || rcgen::generate_simple_self_signed(vec!["tidelock".to_owned()]).map(|made| made.cert.pem());
+        std::fs::write(&authority, format!("{}{}", pem()?, pem()?))?;
+        let options = truststore(&authority, folder.path()).await?;
+        let store = folder.path().join("cacerts.p12").display().to_string();
+        assert!(options.contains(&format!("-Djavax.net.ssl.trustStore={store}")), "{options}");
+        let list = ["-list", "-keystore", &store, "-storetype", "PKCS12", "-storepass", "changeit"];
+        let listed = run(Command::new("keytool").args(list)).await?;
+        let trusted = listed.lines().filter(|line| line.contains("trustedCertEntry")).count();
+        assert!(listed.contains("tidelock-1.crt") && listed.contains("tidelock-2.crt"), "{listed}");
+        assert!(trusted > 100, "{trusted}");
+        Ok(())
+    }
+}

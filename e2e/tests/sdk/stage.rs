@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidelock_e2e::shop::{NAMESPACE, PATIENCE, Shop};
 use tidelock_e2e::{Image, Options, images, install};
@@ -11,6 +11,8 @@ use tokio::io::AsyncWriteExt;
 
 /// As pods reach it.
 pub const SERVER: &str = "https://tidelock-server.tidelock-system.svc:8444";
+/// As the cluster's tokens name it.
+pub const ISSUER: &str = "https://kubernetes.default.svc";
 const PROGRAM: &str = include_str!("program.py");
 const SLEEP: &str =
     "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nsignal.pause()";
@@ -19,14 +21,6 @@ const FENCE: &str = "inet fence";
 pub struct Stage {
     pub shop: Shop,
     python: Image,
-}
-
-/// The one agent of the cluster, as it is now.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Agent {
-    pod: String,
-    restarts: i32,
-    is_ready: bool,
 }
 
 pub fn annotated(value: &str) -> Value {
@@ -161,29 +155,17 @@ impl Stage {
 
     /// Kills the agent, and waits until kubelet has another that is ready.
     pub async fn kill_agent(&self) -> Result<()> {
-        let before = self.agent().await?;
-        self.shop.cluster.node(1).process(&["tidelock node --"])?.kill()?;
-        let again = async || {
-            self.agent().await.ok().filter(|now| now.restarts > before.restarts && now.is_ready).map(drop)
+        let restarts = async || {
+            let agents = self.shop.own_pods("node").await.ok()?;
+            let [agent] = agents.as_slice() else { return None };
+            let containers = agent.status.as_ref()?.container_statuses.as_ref()?;
+            let container = containers.iter().find(|container| container.name == "agent")?;
+            Some((container.restart_count, container.ready))
         };
+        let (before, _) = restarts().await.context("there is no agent")?;
+        self.shop.cluster.node(1).process(&["tidelock node --"])?.kill()?;
+        let again = async || restarts().await.filter(|(now, ready)| *now > before && *ready).map(drop);
         self.shop.cluster.wait_for("the agent to be back", PATIENCE, again).await
-    }
-
-    pub async fn agent(&self) -> Result<Agent> {
-        let agents = self.shop.own_pods("node").await?;
-        let [agent] = agents.as_slice() else { bail!("there are {} agents", agents.len()) };
-        let containers = agent.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        let container = containers.into_iter().flatten().find(|container| container.name == "agent");
-        let container = container.context("the agent's pod tells of no container agent")?;
-        let pod = agent.metadata.name.clone().context("a pod has a name")?;
-        Ok(Agent { pod, restarts: container.restart_count, is_ready: container.ready })
-    }
-
-    /// Kubelet writes a pod's ConfigMaps anew whenever it looks at the pod, and does so at once when the pod changes.
-    pub async fn hand_authorities_to_agent(&self) -> Result<()> {
-        let pod = self.agent().await?.pod;
-        let words = ["-n", install::NAMESPACE, "annotate", "pod", &pod, "example.com/look=now"];
-        self.shop.cluster.kubectl(&words).await.map(drop)
     }
 
     /// Another pod of the agent's, which is given the ConfigMaps of now at once.
@@ -222,6 +204,38 @@ impl Stage {
         let write = [&ns[..], &["patch", "configmap", "tidelock-ca", "-p", &patch]].concat();
         self.shop.cluster.kubectl(&write).await?;
         another.lines().nth(2).map(|line| line.trim().to_owned()).context("the certificate has no lines")
+    }
+
+    /// Has the release trust tokens of the cluster as an OpenID Connect issuer, for that audience.
+    pub async fn trust_issuer(&self, audience: &str, account: &str, subject: &str) -> Result<()> {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "anybody-discovers-the-issuer"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                "name": "system:service-account-issuer-discovery"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}],
+        });
+        let ci = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "ci", "namespace": NAMESPACE}});
+        self.shop.apply(&[binding, ci]).await?;
+        let settings = [
+            format!("oidcIssuers[0].issuer={ISSUER}"),
+            format!("oidcIssuers[0].audience={audience}"),
+            // Kubernetes has it in each namespace.
+            "oidcIssuers[0].caConfigMap.name=kube-root-ca.crt".to_owned(),
+            format!("oidcIssuers[0].rules[0].serviceAccount={account}"),
+            format!("oidcIssuers[0].rules[0].claims.sub[0]={subject}"),
+        ];
+        let settings = settings.each_ref().map(String::as_str);
+        install::helm_install(&self.shop.cluster, &self.shop.image, &settings).await?;
+        install::rolled_out(&self.shop.cluster).await?;
+        self.let_through().await
+    }
+
+    /// A token that the cluster makes for that audience.
+    pub async fn token(&self, account: &str, audience: &str) -> Result<String> {
+        let words = ["-n", NAMESPACE, "create", "token", account, "--audience", audience];
+        Ok(self.shop.cluster.kubectl(&words).await?.trim().to_owned())
     }
 
     /// Every question that the cluster's DNS server was asked.

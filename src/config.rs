@@ -143,6 +143,10 @@ pub struct ServerArgs {
     /// How many requests a second one ServiceAccount may send to AWS's API; beyond that it gets ThrottlingException
     #[arg(long, default_value_t = aws::PER_CALLER)]
     pub api_requests_per_second: NonZeroU32,
+    /// Ask the cluster's authorizer about each secret by itself, never about all of a namespace at once: for one that says
+    /// yes to all objects and no to some of them, which RBAC never does
+    #[arg(long)]
+    pub review_each_name: bool,
     /// Networks of load balancers that begin each connection to AWS's API with the PROXY protocol: they tell who the caller
     /// is, for aws:SourceIp
     #[arg(long, value_delimiter = ',', value_name = "CIDR")]

@@ -195,12 +195,12 @@ async fn serve(
     api: TcpListener,
 ) -> anyhow::Result<()> {
     let Ground { args, client, clock, .. } = ground;
-    let rights = Arc::new(AccessReviews::new(client.clone(), Arc::clone(clock)));
+    let rights = AccessReviews::new(client.clone(), Arc::clone(clock)).of_each_name(args.review_each_name);
     let ports = keeper::Ports {
         store: Arc::clone(&store),
         root_key: opened.root_key,
         clock: Arc::clone(clock),
-        rights,
+        rights: Arc::new(rights),
     };
     let settings = keeper::Settings {
         region: args.region.clone(),

@@ -212,6 +212,46 @@ async fn reading_everything_does_not_reveal_a_value_and_the_verb_reveal_does() -
     Ok(())
 }
 
+/// How many access reviews the API server has answered.
+async fn reviewed(client: &Client) -> Result<u64> {
+    let page = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
+    let counted = page.lines().filter(|line| {
+        line.starts_with("apiserver_request_total{") && line.contains("resource=\"subjectaccessreviews\"")
+    });
+    let numbers = counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    Ok(numbers.sum())
+}
+
+#[tokio::test]
+async fn about_who_may_have_all_of_a_namespace_the_cluster_is_not_asked_for_each_secret() -> Result<()> {
+    const NAMES: u64 = 20;
+    let (_cluster, client) = shop().await?;
+    let bearer = token(&client, AUDIENCE, None).await?;
+    let who = TokenReviewer::new(client.clone()).review(&bearer, AUDIENCE).await?;
+    let named = |n| Name::parse(&format!("shop/orders-db-{n}"));
+    let asked = async |reviews: AccessReviews, operation, wanted| -> Result<u64> {
+        let before = reviewed(&client).await?;
+        for n in 0..NAMES {
+            assert_eq!(reviews.ask(&who, operation, &named(n)?).await, wanted, "{operation:?} {n}");
+        }
+        Ok(reviewed(&client).await? - before)
+    };
+    let new = || AccessReviews::new(client.clone(), SystemClock::shared());
+    let all = json!([{"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/value"], "verbs": ["reveal", "project"]}]);
+    bind(&client, "reveal-all", all).await?;
+    until_allowed(&client, &who, Operation::Reveal, &named(0)?).await?;
+    assert_eq!(asked(new(), Operation::Reveal, RbacAnswer::Allowed).await?, 1);
+    assert_eq!(asked(new().of_each_name(true), Operation::Reveal, RbacAnswer::Allowed).await?, NAMES);
+    // A pod has its files for long, so it is asked about its own secret only.
+    assert_eq!(asked(new(), Operation::Project, RbacAnswer::Allowed).await?, NAMES);
+    // Who may not have all may have this one: so each is asked about.
+    assert_eq!(asked(new(), Operation::Put, RbacAnswer::Denied).await?, NAMES + 1);
+    // An answer about one namespace says nothing of another.
+    let elsewhere = Name::parse("billing/orders-db")?;
+    assert_eq!(new().ask(&who, Operation::Put, &elsewhere).await, RbacAnswer::Denied);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_cluster_that_cannot_be_asked_gives_no_answer_and_refuses_no_one_for_good() -> Result<()> {
     let (cluster, client) = shop().await?;

@@ -17,7 +17,7 @@ pub fn routes(
     metrics: impl Fn() -> String + Send + Sync + 'static,
 ) -> BoxedFilter<(Response,)> {
     let metrics = Arc::new(metrics);
-    let live = warp::path!("livez").map(|| text(StatusCode::OK, "ok\n".to_owned()));
+    let live = live();
     let ready = warp::path!("readyz").map(move || ready(&readiness.unready()));
     let page = warp::path!("metrics").map(move || {
         let kind = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,6 +27,11 @@ pub fn routes(
         .map(|| text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n".to_owned()));
     let known = warp::get().and(live.or(ready).unify().or(page).unify());
     known.or(elsewhere).unify().boxed()
+}
+
+/// `/livez` alone, for a load balancer that looks at the port which it sends clients to.
+pub fn live() -> BoxedFilter<(Response,)> {
+    warp::path!("livez").and(warp::get()).map(|| text(StatusCode::OK, "ok\n".to_owned())).boxed()
 }
 
 fn ready(unready: &[Unready]) -> Response {

@@ -33,6 +33,8 @@ pub struct AccessReviews {
     /// By account and uid.
     tags: Mutex<HashMap<(ServiceAccount, String), (Tags, Instant)>>,
     asked: Together<Question, Asked>,
+    /// Whether each name is asked about by itself, and never all of a namespace at once.
+    each_name: bool,
 }
 
 /// An answer, and when the question was asked.
@@ -76,7 +78,20 @@ impl AccessReviews {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         let pods = PodReader::new(client.clone());
         let (answers, tags) = (Mutex::default(), Mutex::default());
-        Self { reviews: Api::all(client), pods, clock, answers, tags, asked: Together::new() }
+        Self {
+            reviews: Api::all(client),
+            pods,
+            clock,
+            answers,
+            tags,
+            asked: Together::new(),
+            each_name: false,
+        }
+    }
+
+    /// For an authorizer that says yes to all objects of a namespace, and no to some of them.
+    pub fn of_each_name(self, each_name: bool) -> Self {
+        Self { each_name, ..self }
     }
 
     fn remembered(&self, question: &Question) -> Option<RbacAnswer> {
@@ -117,10 +132,16 @@ impl AccessReviews {
 impl Rights for AccessReviews {
     /// Only an account of the cluster can be asked about, and only a name that lies in a namespace.
     async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer {
-        match Question::of(who, operation, name) {
-            Some(question) => self.answer(question).await,
-            None => RbacAnswer::Denied,
+        let Some(question) = Question::of(who, operation, name) else { return RbacAnswer::Denied };
+        // A pod asks for files once; a program asks for one secret after the other, and most may have all of a namespace:
+        // by Kubernetes' convention a review without a name is about every object.
+        if operation != Operation::Project
+            && !self.each_name
+            && self.answer(question.of_all_names()).await == RbacAnswer::Allowed
+        {
+            return RbacAnswer::Allowed;
         }
+        self.answer(question).await
     }
 
     /// Asked without a name: a rule that names its objects does not let anybody list.
@@ -211,6 +232,10 @@ impl Question {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         })
+    }
+
+    fn of_all_names(&self) -> Self {
+        Self { name: String::new(), ..self.clone() }
     }
 
     fn review(&self) -> SubjectAccessReview {

@@ -13,7 +13,7 @@ use crate::failpoint;
 use crate::secret::moves::{after_put, stages_of};
 use crate::secret::{Arn, Name, SecretId, SecretValue, Stage, VersionId};
 use crate::store::{
-    Change, Expected, RotationRecord, RotationState, SecretRecord, VersionRecord, VersionSummary,
+    BeforePut, Change, Expected, RotationRecord, RotationState, SecretRecord, VersionRecord, VersionSummary,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +58,12 @@ impl Keeper {
         if record.deletion.is_some() {
             return Err(KeeperError::MarkedForDeletion);
         }
-        match self.ports.store.version(&record.arn, token).await? {
+        let found = self.ports.store.before_put(&record.arn, token).await?;
+        match &found.version {
             Some(version) if version.sealed.is_some() => {
-                self.put_again(&authorized, &record, &version, value).await
+                self.put_again(&authorized, &record, version, value).await
             }
-            empty => self.put_value(&authorized, record, token, value, stages, empty.is_some()).await,
+            _ => self.put_value(&authorized, record, token, value, stages, found).await,
         }
     }
 
@@ -88,14 +89,13 @@ impl Keeper {
         token: &VersionId,
         value: &SecretValue,
         stages: Option<&[Stage]>,
-        fills: bool,
+        mut found: BeforePut,
     ) -> Result<Put, KeeperError> {
         let (arn, name, now) = (record.arn.clone(), record.name.clone(), self.now());
         let before = std::mem::take(&mut record.stages);
         record.stages = after_put(&before, token, stages)?;
         let mut changes = Vec::new();
-        let journal = self.ports.store.rotation(&arn).await?;
-        let journal = journal.filter(|journal| abandons(journal, &record, token));
+        let journal = found.rotation.take().filter(|journal| abandons(journal, &record, token));
         if let Some(test) = journal.clone().filter(|journal| journal.is_test) {
             changes = ending(&mut record, test, TestEnd::OVERTAKEN, now);
         } else if let Some(journal) = journal {
@@ -115,7 +115,9 @@ impl Keeper {
             kind: value.kind,
             sealed,
         }));
-        let surplus = self.surplus_of(&record, now, usize::from(!fills)).await?;
+        let surplus = surplus(&found.versions, &record, now, usize::from(found.version.is_none()));
+        // The store's own list grows by the new version: a second holder would make it copy the whole.
+        drop(found);
         record.versions_accessed_at.retain(|version, _| !surplus.contains(version));
         changes.extend(surplus.into_iter().map(|old| Change::RemoveVersion(arn.clone(), old)));
         record.changed_at = now;
@@ -133,21 +135,6 @@ impl Keeper {
     }
 }
 
-impl Keeper {
-    /// Of the versions, with so many more. They are read only where there are too many.
-    async fn surplus_of(
-        &self,
-        record: &SecretRecord,
-        now: Timestamp,
-        added: usize,
-    ) -> Result<Vec<VersionId>, KeeperError> {
-        if self.ports.store.count_versions(&record.arn).await? + added <= VERSIONS_MAX {
-            return Ok(Vec::new());
-        }
-        Ok(surplus(self.ports.store.versions(&record.arn).await?, record, now, added))
-    }
-}
-
 /// Whether a value that is not the rotation's own ends the running rotation: it became current, or it took AWSPENDING.
 fn abandons(journal: &RotationRecord, after: &SecretRecord, token: &VersionId) -> bool {
     journal.state == RotationState::Running
@@ -156,18 +143,22 @@ fn abandons(journal: &RotationRecord, after: &SecretRecord, token: &VersionId) -
             || after.stages.get(&Stage::pending()) == Some(token))
 }
 
-/// The oldest versions without a stage, as many as there are too many.
+/// The oldest versions without a stage, as many as there are too many when so many come.
 fn surplus(
-    mut versions: Vec<VersionSummary>,
+    versions: &[VersionSummary],
     record: &SecretRecord,
     now: Timestamp,
     added: usize,
 ) -> Vec<VersionId> {
     let excess = (versions.len() + added).saturating_sub(VERSIONS_MAX);
-    versions.retain(|version| {
+    if excess == 0 {
+        return Vec::new();
+    }
+    let may_go = |version: &&VersionSummary| {
         !record.stages.values().any(|staged| *staged == version.id)
             && now.duration_since(version.created_at) > KEPT_AT_LEAST
-    });
-    versions.sort_by_key(|version| version.created_at);
-    versions.into_iter().take(excess).map(|version| version.id).collect()
+    };
+    let mut old: Vec<_> = versions.iter().filter(may_go).collect();
+    old.sort_by_key(|version| version.created_at);
+    old.into_iter().take(excess).map(|version| version.id.clone()).collect()
 }

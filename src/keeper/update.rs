@@ -59,14 +59,15 @@ impl Keeper {
         let (record, authorized) = self.authorised_saying(act, &said, |_| vec![Stage::current()]).await?;
         let before = record.clone();
         let record = with_description(record, wanted)?;
-        match self.ports.store.version(&record.arn, token).await? {
+        let found = self.ports.store.before_put(&record.arn, token).await?;
+        match &found.version {
             Some(version) if version.sealed.is_some() => {
-                let put = self.put_again(&authorized, &record, &version, value).await?;
+                let put = self.put_again(&authorized, &record, version, value).await?;
                 let updated = self.write_description(by, record, &before).await?;
                 Ok(Updated { version: Some(put.version), ..updated })
             }
-            empty => {
-                let put = self.put_value(&authorized, record, token, value, None, empty.is_some()).await?;
+            _ => {
+                let put = self.put_value(&authorized, record, token, value, None, found).await?;
                 Ok(Updated { arn: put.arn, name: put.name, version: Some(put.version) })
             }
         }

@@ -1,5 +1,6 @@
 //! Value: read one version, whole. Must not answer before the audit row of the reading is on disk.
 
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::authorise::Act;
@@ -10,7 +11,7 @@ use crate::access::{Operation, Principal};
 use crate::failpoint;
 use crate::secret::moves::stages_of;
 use crate::secret::{Arn, Name, SecretId, SecretValue, Stage, VersionId};
-use crate::store::{AuditEntry, Change, Expected, SecretRecord, StoreError};
+use crate::store::{AuditEntry, Batch, Change, Expected, SecretRecord, StoreError};
 
 pub struct Revealed {
     pub arn: Arn,
@@ -19,6 +20,13 @@ pub struct Revealed {
     pub value: SecretValue,
     pub stages: Vec<Stage>,
     pub created_at: Timestamp,
+}
+
+/// A version that is open, with what is to be on disk before anybody hears of it.
+pub(super) struct Unwritten {
+    revealed: Revealed,
+    record: SecretRecord,
+    audit: AuditEntry,
 }
 
 impl Keeper {
@@ -30,16 +38,18 @@ impl Keeper {
         version: Option<&VersionId>,
         stage: Option<&Stage>,
     ) -> Result<Revealed, KeeperError> {
-        counted(Operation::Reveal, self.reveal(by, id, version, stage).await)
+        let read = async { self.write_down_access(self.find_value(by, id, version, stage).await?).await };
+        counted(Operation::Reveal, read.await)
     }
 
-    async fn reveal(
+    /// Opens a version. Nobody may hear of it before the reading is written down.
+    pub(super) async fn find_value(
         &self,
         by: &Principal,
         id: &SecretId,
         version: Option<&VersionId>,
         stage: Option<&Stage>,
-    ) -> Result<Revealed, KeeperError> {
+    ) -> Result<Unwritten, KeeperError> {
         let act = Act { by, operation: Operation::Reveal, id, version: None };
         let (record, authorized) = self
             .authorised_saying(act, &said::of_version(version, stage), |record| {
@@ -61,33 +71,70 @@ impl Keeper {
         let audit = self.done(by, Operation::Reveal, &record.arn, Some(&wanted));
         let stages = stages_of(&record.stages, &wanted);
         let (arn, name) = (record.arn.clone(), record.name.clone());
-        if failpoint::guard("audit-before-answer") {
-            self.write_down_access(record, &wanted, audit).await?;
-        }
         let value = SecretValue { kind: stored.kind, bytes };
-        Ok(Revealed { arn, name, version: wanted, value, stages, created_at: stored.created_at })
+        let revealed = Revealed { arn, name, version: wanted, value, stages, created_at: stored.created_at };
+        Ok(Unwritten { revealed, record, audit })
     }
 
-    /// The audit's row, and once a day the date of the last access, of the secret and of this version.
-    async fn write_down_access(
-        &self,
-        mut record: SecretRecord,
-        version: &VersionId,
-        audit: AuditEntry,
-    ) -> Result<(), KeeperError> {
-        let today = day(audit.at);
-        let known = record.versions_accessed_at.get(version);
-        if record.accessed_at == Some(today) && known == Some(&today) {
-            return self.commit(Vec::new(), vec![audit]).await;
+    async fn write_down_access(&self, found: Unwritten) -> Result<Revealed, KeeperError> {
+        if failpoint::guard("audit-before-answer") {
+            match found.is_dated() {
+                true => self.commit(Vec::new(), vec![found.audit]).await?,
+                false => self.write_down_with_date(&found).await?,
+            }
         }
+        Ok(found.revealed)
+    }
+
+    /// Those that need nothing but a row of the audit share one write.
+    pub(super) async fn write_down_accesses(
+        &self,
+        found: Vec<Result<Unwritten, KeeperError>>,
+    ) -> Vec<Result<Revealed, KeeperError>> {
+        let audit: Vec<_> = found
+            .iter()
+            .flatten()
+            .filter(|found| found.is_dated())
+            .map(|found| found.audit.clone())
+            .collect();
+        let shared = match audit.is_empty() {
+            true => Ok(()),
+            false => {
+                let batch = Batch { epoch: self.epoch, changes: Vec::new(), audit };
+                self.ports.store.commit(batch).await.map(drop)
+            }
+        };
+        let told = found.into_iter().map(async |found| {
+            let found = found?;
+            if !found.is_dated() {
+                return self.write_down_access(found).await;
+            }
+            shared.clone()?;
+            Ok(found.revealed)
+        });
+        join_all(told).await
+    }
+
+    /// The audit's row, and the date of the last access, of the secret and of this version: once a day.
+    async fn write_down_with_date(&self, found: &Unwritten) -> Result<(), KeeperError> {
+        let (mut record, audit, today) = (found.record.clone(), found.audit.clone(), day(found.audit.at));
         record.accessed_at = Some(today);
-        record.versions_accessed_at.insert(version.clone(), today);
+        record.versions_accessed_at.insert(found.revealed.version.clone(), today);
         let expected = Expected::Revision(record.revision);
         match self.commit(vec![Change::PutSecret(record, expected)], vec![audit.clone()]).await {
             // Somebody changes the secret just now. The date can wait for the next reading, the audit cannot.
             Err(KeeperError::Store(StoreError::Conflict)) => self.commit(Vec::new(), vec![audit]).await,
             written => written,
         }
+    }
+}
+
+impl Unwritten {
+    /// Whether the date of this access is known already.
+    fn is_dated(&self) -> bool {
+        let (record, today) = (&self.record, day(self.audit.at));
+        let version = record.versions_accessed_at.get(&self.revealed.version);
+        record.accessed_at == Some(today) && version == Some(&today)
     }
 }
 

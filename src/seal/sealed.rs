@@ -61,6 +61,13 @@ pub struct Sealed {
     pub(super) body: Vec<u8>,
 }
 
+impl Sealed {
+    /// About what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.key.bytes.len() + self.body.len()
+    }
+}
+
 /// Encrypts a value. Takes the data key away, so that it seals once; `wrapped` is that key, wrapped for this place.
 pub fn seal(
     place: Place<'_>,

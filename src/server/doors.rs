@@ -9,6 +9,7 @@ use listenfd::ListenFd;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use warp::Filter as _;
 
 use super::may_project::Asking;
 use super::{Ground, Tasks};
@@ -112,7 +113,7 @@ pub(super) async fn open(
     };
     let listener = Listener::Proxied(api, args.proxy_protocol_from.clone().into());
     let door = http("api", listener, &certificates);
-    let routes = warp::service(aws::routes(Arc::new(aws)));
+    let routes = warp::service(health::live().or(aws::routes(Arc::new(aws))).unify());
     let (shown, stop) = (Arc::clone(&certificates), tasks.stop());
     tasks.spawn("api", async move {
         stop.run_until_cancelled(shown.there()).await;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::StorePosition;
 use crate::secret::{Arn, Name, VersionId};
 use crate::store::{
-    AccessKeyRecord, AuditRecord, Batch, Epoch, Installation, MountRecord, PolicyRecord, Position,
+    AccessKeyRecord, AuditRecord, Batch, BeforePut, Epoch, Installation, MountRecord, PolicyRecord, Position,
     RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary,
 };
 
@@ -94,8 +94,8 @@ impl Store for WatchedStore {
         self.seen(self.store.versions(arn).await)
     }
 
-    async fn count_versions(&self, arn: &Arn) -> Result<usize, StoreError> {
-        self.seen(self.store.count_versions(arn).await)
+    async fn before_put(&self, arn: &Arn, id: &VersionId) -> Result<BeforePut, StoreError> {
+        self.seen(self.store.before_put(arn, id).await)
     }
 
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {

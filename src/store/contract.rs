@@ -55,6 +55,8 @@ macro_rules! fulfils_the_contract {
             a_writer_of_an_earlier_epoch_is_fenced,
             an_epoch_survives_reopening,
             batches_that_wait_together_fail_alone,
+            what_was_read_before_a_write_is_not_read_after_it,
+            nobody_reads_what_an_answered_write_replaced,
             secrets_are_listed_by_name_in_pages,
             mounts_are_found_by_id_secret_and_node,
             audit_rows_are_numbered_and_chained,

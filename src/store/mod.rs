@@ -10,9 +10,12 @@ mod record;
 mod start;
 
 pub use chain::audit_hash;
-#[cfg(test)]
-pub(crate) use embedded::tests::{Volume, fault, open_for_tests};
 pub use embedded::{Embedded, EmbeddedFile};
+#[cfg(test)]
+pub(crate) use embedded::{
+    HELD_FOR,
+    tests::{Volume, fault, open_for_tests},
+};
 pub use error::StoreError;
 pub use record::*;
 pub use start::{
@@ -53,8 +56,8 @@ pub trait Store: Send + Sync {
     async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError>;
     /// All versions of a secret without their bodies.
     async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError>;
-    /// How many there are: cheap where there are many, and good for no more than to see whether a look is worth it.
-    async fn count_versions(&self, arn: &Arn) -> Result<usize, StoreError>;
+    /// What whoever writes a version under this id has to know.
+    async fn before_put(&self, arn: &Arn, id: &VersionId) -> Result<BeforePut, StoreError>;
 
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError>;
     async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError>;

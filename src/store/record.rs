@@ -2,6 +2,7 @@
 //! Must not hold open values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -149,6 +150,16 @@ pub struct VersionSummary {
     pub id: VersionId,
     pub created_at: Timestamp,
     pub has_value: bool,
+}
+
+/// What a secret has before a version is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeforePut {
+    /// What is there under the new version's id.
+    pub version: Option<VersionRecord>,
+    pub rotation: Option<RotationRecord>,
+    /// All that there are, in the order in which they were written.
+    pub versions: Arc<Vec<VersionSummary>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

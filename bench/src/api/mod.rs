@@ -115,17 +115,17 @@ async fn on_ours(connections: &[usize]) -> Result<Vec<Row>> {
 }
 
 async fn measured_on(site: &Site, all: &[usize]) -> Result<Vec<Row>> {
-    let (ours, health) = (&site.ours, &site.health);
+    let ours = &site.ours;
     ours.fill(MARKER, "Tidelock", 32).await?;
     let mut rows = Vec::new();
     for &connections in all {
         let limit = asked("the health route", connections, async || {
-            let host = health.host();
+            let host = ours.target.host();
             let live: Make = Arc::new(move |_, _| {
                 Ok(Request::get("/livez").header("host", &host).body(Full::default())?)
             });
             let asked = Asked { make: live, marker: "ok", is_strict: true };
-            run(health, connections, asked, Some(ours.process)).await
+            run(&ours.target, connections, asked, Some(ours.process)).await
         })
         .await?;
         for act in [Act::Get, Act::Batch, Act::Put] {
@@ -203,7 +203,7 @@ fn notes(failed: u32) -> Vec<String> {
             "moto keeps secrets in memory, in the clear, without TLS here; it verifies neither signature nor token, asks \
              nobody for rights, and writes nothing down; {failed} of its answers were errors, and are not counted"
         ),
-        "limit of reads: GET /livez of the same server, without TLS; of writes: the embedded store alone, asked by as \
+        "limit of reads: GET /livez of the same server, over the same port and TLS, by the same client; of writes: the embedded store alone, asked by as \
          many at once for a version, the secret's record and the audit's row"
             .to_owned(),
     ]

@@ -1,6 +1,8 @@
 //! Signs a request as AWS's clients do, over the headers that they sign. Must not share code with the server that
 //! verifies it: a fault in both would hide itself.
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use tidelock::seal::{hex, hmac_sha256, sha256};
 
@@ -13,6 +15,8 @@ pub struct Keys {
     pub secret: String,
     pub token: String,
     pub region: String,
+    /// The key of a day, as clients keep it.
+    pub of_day: Mutex<Option<(String, [u8; 32])>>,
 }
 
 /// The headers that make a request a signed one.
@@ -33,15 +37,25 @@ impl Keys {
         );
         let scope = format!("{day}/{}/{SERVICE}/aws4_request", self.region);
         let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
-        let key = hmac_sha256(format!("AWS4{}", self.secret).as_bytes(), day.as_bytes());
-        let key = [self.region.as_str(), SERVICE, "aws4_request"]
-            .iter()
-            .fold(key, |key, word| hmac_sha256(&key, word.as_bytes()));
-        let signature = hex(&hmac_sha256(&key, text.as_bytes()));
+        let signature = hex(&hmac_sha256(&self.key_of(day), text.as_bytes()));
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={SIGNED}, Signature={signature}",
             self.id
         );
         Signature { date, authorization }
+    }
+
+    fn key_of(&self, day: &str) -> [u8; 32] {
+        let mut kept = self.of_day.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((of, key)) if of == day => *key,
+            _ => {
+                let key = hmac_sha256(format!("AWS4{}", self.secret).as_bytes(), day.as_bytes());
+                let words = [self.region.as_str(), SERVICE, "aws4_request"];
+                let key = words.iter().fold(key, |key, word| hmac_sha256(&key, word.as_bytes()));
+                *kept = Some((day.to_owned(), key));
+                key
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -38,8 +38,6 @@ pub struct Peer {
 
 pub struct Site {
     pub ours: Arc<Peer>,
-    /// Of the port for health and metrics.
-    pub health: Target,
     log: PathBuf,
     _cluster: Cluster,
     _folder: tempfile::TempDir,
@@ -129,7 +127,7 @@ impl Site {
                 .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         step.done();
         let ours = Arc::new(Peer { target, keys, process, _child: child });
-        Ok(Self { ours, health: Target::plain(ports[0]), log, _cluster: cluster, _folder: folder })
+        Ok(Self { ours, log, _cluster: cluster, _folder: folder })
     }
 
     /// What the server said, for an error that it is the cause of.
@@ -154,8 +152,8 @@ pub async fn moto() -> Result<Arc<Peer>> {
     let up = async || target.connect().await.ok().map(drop);
     wait_for("moto to listen", DEADLINE, up).await?;
     let word = |text: &str| text.to_owned();
-    let keys =
-        Keys { id: word("AKIAMOTO"), secret: word("any"), token: word("any"), region: word("us-east-1") };
+    let (id, secret, token, region) = (word("AKIAMOTO"), word("any"), word("any"), word("us-east-1"));
+    let keys = Keys { id, secret, token, region, of_day: Mutex::default() };
     Ok(Arc::new(Peer { target, keys, process, _child: child }))
 }
 
@@ -248,5 +246,6 @@ async fn assume(target: &Target, token: &str) -> Result<Keys> {
         secret: word("SecretAccessKey")?,
         token: word("SessionToken")?,
         region: "local-1".to_owned(),
+        of_day: Mutex::default(),
     })
 }

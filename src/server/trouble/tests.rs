@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::watched::WatchedStore;
 use super::*;
 use crate::store::contract::{arn, id, installation, secret, version};
-use crate::store::{Change, Expected, ROW_MAC, Volume, fault, open_for_tests};
+use crate::store::{Change, Expected, HELD_FOR, ROW_MAC, Volume, fault, open_for_tests};
 use crate::telemetry::Readiness;
 
 struct Served {
@@ -79,15 +79,20 @@ async fn a_row_that_is_changed_while_serving_is_told_and_never_read() {
     let folder = tempfile::tempdir().unwrap();
     let served = served(folder.path()).await;
     served.put(vec![Change::PutSecret(secret(1), Expected::Absent)]).await.unwrap();
-    served.put(vec![Change::PutVersion(version(1, 1))]).await.unwrap();
+    let written = version(1, 1);
+    served.put(vec![Change::PutVersion(written.clone())]).await.unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("tidelock.db")).unwrap();
     let sql = "UPDATE version SET sealed = CAST(x'01' || substr(sealed, 2) AS BLOB), created_at = created_at || ' '";
     assert_eq!(connection.execute(sql, []), Ok(1));
+    // What the store holds in memory is what it wrote.
+    assert_eq!(served.store.version(&arn(1), &id(1)).await, Ok(Some(written)));
+    // It is not held for long, so that the change is noticed.
+    tokio::time::sleep(HELD_FOR).await;
     let read = served.store.version(&arn(1), &id(1)).await;
     assert!(matches!(read, Err(StoreError::Tampered { table: "version", .. })), "{read:?}");
     until(&served.readiness, Some("StoreTampered")).await;
     // A write that goes well does not make it good.
     served.put(vec![Change::PutSecret(secret(2), Expected::Absent)]).await.unwrap();
     assert_eq!(served.readiness.unready()[0].reason, "StoreTampered");
-    fault("flipped byte in a row", "while serving", "StoreTampered, the row is not read");
+    fault("flipped byte in a row", "while serving", "StoreTampered within 10 s of use, the row is not read");
 }

@@ -11,13 +11,15 @@ use super::journal::{self, ROTATION};
 use super::ledger::Ledger;
 use super::mounts::{self, MOUNT};
 use super::policies::{self, POLICY};
+use super::recent::Touched;
 use super::table::{Read, Table};
 use crate::failpoint;
 use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, VersionId};
 use crate::store::{
     AccessKeyRecord, AuditEntry, AuditRecord, Batch, Change, Expected, Installation, InstallationState,
-    MountRecord, PolicyRecord, RotationRecord, SecretRecord, StoreError, VersionRecord, audit_hash,
+    MountRecord, PolicyRecord, RotationRecord, SecretRecord, StoreError, VersionRecord, VersionSummary,
+    audit_hash,
 };
 
 /// What a batch is applied to. After an error the caller rolls back, and throws ledger and tally away.
@@ -28,6 +30,8 @@ pub(super) struct Apply<'a> {
     pub(super) tally: &'a mut Tally,
     /// Secrets that this batch touched: whether what refers to what still holds is asked once, at its end.
     touched: BTreeSet<Arn>,
+    /// What to hold of it once it is committed.
+    recent: Vec<Touched>,
 }
 
 impl<'a> Apply<'a> {
@@ -37,10 +41,11 @@ impl<'a> Apply<'a> {
         ledger: &'a mut Ledger,
         tally: &'a mut Tally,
     ) -> Self {
-        Self { connection, key, ledger, tally, touched: BTreeSet::new() }
+        Self { connection, key, ledger, tally, touched: BTreeSet::new(), recent: Vec::new() }
     }
 
-    pub(super) fn batch(mut self, batch: &Batch) -> Result<(), StoreError> {
+    /// Gives what it did to records that may be held in memory.
+    pub(super) fn batch(mut self, batch: &Batch) -> Result<Vec<Touched>, StoreError> {
         if failpoint::guard("fencing") && batch.epoch != self.ledger.position.epoch {
             return Err(StoreError::Fenced);
         }
@@ -54,7 +59,7 @@ impl<'a> Apply<'a> {
             self.audit(entry)?;
         }
         self.ledger.position.commit += 1;
-        Ok(())
+        Ok(self.recent)
     }
 
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
@@ -113,13 +118,15 @@ impl<'a> Apply<'a> {
         let times = [Some(record.created_at), Some(record.changed_at), record.accessed_at, record.rotated_at];
         times.into_iter().chain([requested]).flatten().for_each(|at| self.ledger.saw(at));
         self.put(&SECRET, &codec::secret_row(&record)?)?;
-        self.touched.insert(record.arn);
+        self.touched.insert(record.arn.clone());
+        self.recent.push(Touched::Secret(record));
         Ok(())
     }
 
     fn remove_secret(&mut self, arn: &Arn, expected: Expected) -> Result<(), StoreError> {
         let found = secret(self.connection, self.key, "arn", arn.as_str())?;
-        next_revision(found.map(|found| found.revision), expected)?;
+        next_revision(found.as_ref().map(|found| found.revision), expected)?;
+        self.recent.extend(found.map(|found| Touched::SecretGone(found.name, found.arn)));
         for table in [&SECRET, &VERSION, &ROTATION, &MOUNT, &POLICY] {
             self.delete(table, "WHERE arn = ?1", [arn.as_str()])?;
         }
@@ -138,27 +145,27 @@ impl<'a> Apply<'a> {
         self.ledger.saw(record.created_at);
         self.put(&VERSION, &codec::version_row(record)?)?;
         self.touched.insert(record.arn.clone());
+        self.recent.push(Touched::Version(record.clone()));
         Ok(())
     }
 
     fn remove_version(&mut self, arn: &Arn, id: &VersionId) -> Result<(), StoreError> {
         if self.delete(&VERSION, BY_VERSION, [arn.as_str(), id.as_str()])? > 0 {
             self.touched.insert(arn.clone());
+            self.recent.push(Touched::VersionGone(arn.clone(), id.clone()));
         }
         Ok(())
     }
 
     fn put_rotation(&mut self, record: &RotationRecord, expected: Expected) -> Result<(), StoreError> {
-        let found = first(
-            ROTATION.select(self.connection, self.key, BY_ARN, [record.arn.as_str()], Read::Whole)?,
-            journal::rotation,
-        )?;
+        let found = rotation(self.connection, self.key, &record.arn)?;
         let revision = next_revision(found.map(|found| found.revision), expected)?;
         let record = RotationRecord { revision, ..record.clone() };
         self.ledger.saw(record.begun_at);
         record.ended_at.into_iter().chain(record.failed_at).for_each(|at| self.ledger.saw(at));
         self.put(&ROTATION, &journal::rotation_row(&record)?)?;
-        self.touched.insert(record.arn);
+        self.touched.insert(record.arn.clone());
+        self.recent.push(Touched::Rotation(record));
         Ok(())
     }
 
@@ -251,6 +258,34 @@ pub(super) fn policy(
     arn: &Arn,
 ) -> Result<Option<PolicyRecord>, StoreError> {
     first(POLICY.select(connection, key, BY_ARN, [arn.as_str()], Read::Whole)?, policies::policy)
+}
+
+pub(super) fn version(
+    connection: &Connection,
+    key: &DerivedKey,
+    arn: &Arn,
+    id: &VersionId,
+) -> Result<Option<VersionRecord>, StoreError> {
+    let place = [arn.as_str(), id.as_str()];
+    first(VERSION.select(connection, key, BY_VERSION, place, Read::Whole)?, codec::version)
+}
+
+pub(super) fn versions(
+    connection: &Connection,
+    key: &DerivedKey,
+    arn: &Arn,
+) -> Result<Vec<VersionSummary>, StoreError> {
+    let clause = "WHERE arn = ?1 ORDER BY number";
+    let rows = VERSION.select(connection, key, clause, [arn.as_str()], Read::WithoutBulk)?;
+    rows.into_iter().map(codec::version_summary).collect()
+}
+
+pub(super) fn rotation(
+    connection: &Connection,
+    key: &DerivedKey,
+    arn: &Arn,
+) -> Result<Option<RotationRecord>, StoreError> {
+    first(ROTATION.select(connection, key, BY_ARN, [arn.as_str()], Read::Whole)?, journal::rotation)
 }
 
 pub(super) fn access_key(

@@ -16,6 +16,7 @@ mod mounts;
 mod parts;
 mod policies;
 mod readers;
+mod recent;
 mod schema;
 mod soundness;
 mod table;
@@ -33,20 +34,23 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use access_keys::ACCESS_KEY;
-use apply::{BY_ARN, BY_VERSION, first};
-use codec::{AUDIT, INSTALLATION, SECRET, VERSION};
+use codec::{AUDIT, INSTALLATION, SECRET};
 use fault::fault;
 use folder::Folder;
 use journal::ROTATION;
 use ledger::{Ledger, POSITION};
 use mounts::MOUNT;
 use readers::Readers;
+#[cfg(test)]
+pub(crate) use recent::HELD_FOR;
+use recent::Recent;
 use table::Read;
 use writer::{Job, Work};
 
 use super::{
-    AccessKeyRecord, AuditRecord, Batch, Epoch, Installation, InstallationState, MountRecord, PolicyRecord,
-    Position, RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary, audit_hash,
+    AccessKeyRecord, AuditRecord, Batch, BeforePut, Epoch, Installation, InstallationState, MountRecord,
+    PolicyRecord, Position, RotationRecord, SecretRecord, Store, StoreError, VersionRecord, VersionSummary,
+    audit_hash,
 };
 use crate::seal::{DerivedKey, Tally};
 use crate::secret::{Arn, Name, VersionId};
@@ -109,9 +113,10 @@ impl EmbeddedFile {
         transaction.commit().map_err(fault)?;
         let (key, folder) = (Arc::new(key), Arc::new(folder));
         let (jobs, waiting) = mpsc::channel(writer::WAITING_MAX);
-        let writer = writer::start(connection, Arc::clone(&key), tally, waiting)?;
+        let recent = Arc::new(Recent::new());
+        let writer = writer::start(connection, Arc::clone(&key), Arc::clone(&recent), tally, waiting)?;
         let readers = Arc::new(Readers::new(folder, key));
-        Ok(Embedded { jobs: Some(jobs), writer: Some(writer), readers })
+        Ok(Embedded { jobs: Some(jobs), writer: Some(writer), readers, recent })
     }
 }
 
@@ -120,6 +125,7 @@ pub struct Embedded {
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
+    recent: Arc<Recent>,
 }
 
 impl Drop for Embedded {
@@ -140,6 +146,19 @@ impl Embedded {
         let jobs = self.jobs.as_ref().ok_or_else(ended)?;
         jobs.send(Job { work, answer }).await.map_err(|_| ended())?;
         outcome.await.map_err(|_| ended())?
+    }
+
+    /// All versions of a secret, in the order in which they were written.
+    async fn history(&self, arn: &Arn) -> Result<Arc<Vec<VersionSummary>>, StoreError> {
+        if let Some(known) = self.recent.versions(arn) {
+            return Ok(known);
+        }
+        let (began, wanted) = (self.recent.generation(), arn.clone());
+        let found =
+            self.readers.read(move |connection, key| apply::versions(connection, key, &wanted)).await?;
+        let found = Arc::new(found);
+        self.recent.read_versions(began, arn, &found);
+        Ok(found)
     }
 
     async fn mounts_where(&self, clause: &'static str, is: String) -> Result<Vec<MountRecord>, StoreError> {
@@ -186,7 +205,13 @@ impl Store for Embedded {
     }
 
     async fn secret_named(&self, name: &Name) -> Result<Option<SecretRecord>, StoreError> {
-        self.secret_where("name", name.to_string()).await
+        if let Some(known) = self.recent.secret(name) {
+            return Ok(Some(known));
+        }
+        let began = self.recent.generation();
+        let found = self.secret_where("name", name.to_string()).await?;
+        found.iter().for_each(|record| self.recent.read_secret(began, record));
+        Ok(found)
     }
 
     async fn secrets(&self, after: Option<&Name>, limit: usize) -> Result<Vec<SecretRecord>, StoreError> {
@@ -202,36 +227,39 @@ impl Store for Embedded {
     }
 
     async fn version(&self, arn: &Arn, id: &VersionId) -> Result<Option<VersionRecord>, StoreError> {
-        let (arn, id) = (arn.to_string(), id.to_string());
-        let read = move |connection: &Connection, key: &DerivedKey| {
-            first(VERSION.select(connection, key, BY_VERSION, [arn, id], Read::Whole)?, codec::version)
-        };
-        self.readers.read(read).await
+        if let Some(known) = self.recent.version(arn, id) {
+            return Ok(Some(known));
+        }
+        let began = self.recent.generation();
+        let (arn, id) = (arn.clone(), id.clone());
+        let found =
+            self.readers.read(move |connection, key| apply::version(connection, key, &arn, &id)).await?;
+        found.iter().for_each(|record| self.recent.read_version(began, record));
+        Ok(found)
     }
 
     async fn versions(&self, arn: &Arn) -> Result<Vec<VersionSummary>, StoreError> {
-        let arn = arn.to_string();
-        let read = move |connection: &Connection, key: &DerivedKey| {
-            let clause = "WHERE arn = ?1 ORDER BY number";
-            let rows = VERSION.select(connection, key, clause, [arn], Read::WithoutBulk)?;
-            rows.into_iter().map(codec::version_summary).collect()
-        };
-        self.readers.read(read).await
+        self.history(arn).await.map(Arc::unwrap_or_clone)
     }
 
-    async fn count_versions(&self, arn: &Arn) -> Result<usize, StoreError> {
-        let arn = arn.to_string();
-        let read =
-            move |connection: &Connection, _: &DerivedKey| VERSION.rows(connection, "WHERE arn = ?1", [arn]);
-        self.readers.read(read).await
+    async fn before_put(&self, arn: &Arn, id: &VersionId) -> Result<BeforePut, StoreError> {
+        let (rotation, versions) = (self.rotation(arn).await?, self.history(arn).await?);
+        let version = match versions.iter().any(|version| version.id == *id) {
+            true => self.version(arn, id).await?,
+            false => None,
+        };
+        Ok(BeforePut { version, rotation, versions })
     }
 
     async fn rotation(&self, arn: &Arn) -> Result<Option<RotationRecord>, StoreError> {
-        let arn = arn.to_string();
-        let read = move |connection: &Connection, key: &DerivedKey| {
-            first(ROTATION.select(connection, key, BY_ARN, [arn], Read::Whole)?, journal::rotation)
-        };
-        self.readers.read(read).await
+        if let Some(known) = self.recent.rotation(arn) {
+            return Ok(known);
+        }
+        let (began, wanted) = (self.recent.generation(), arn.clone());
+        let found =
+            self.readers.read(move |connection, key| apply::rotation(connection, key, &wanted)).await?;
+        self.recent.read_rotation(began, arn, found.as_ref());
+        Ok(found)
     }
 
     async fn rotations(&self) -> Result<Vec<RotationRecord>, StoreError> {

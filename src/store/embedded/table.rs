@@ -210,19 +210,6 @@ impl Table {
         connection.prepare_cached(&sql).map_err(fault)?.execute(params).map_err(fault)
     }
 
-    /// How many rows there are. Their MACs are not looked at.
-    pub(super) fn rows(
-        &self,
-        connection: &Connection,
-        clause: &str,
-        params: impl Params,
-    ) -> Result<usize, StoreError> {
-        let sql = format!("SELECT count(*) FROM {} {clause}", self.name);
-        let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
-        let rows: u32 = statement.query_row(params, |row| row.get(0)).map_err(fault)?;
-        Ok(rows as usize)
-    }
-
     pub(super) fn is_empty(&self, connection: &Connection) -> Result<bool, StoreError> {
         let sql = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", self.name);
         connection.query_row(&sql, [], |row| row.get(0)).map_err(fault)

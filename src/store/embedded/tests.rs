@@ -9,6 +9,7 @@ pub(crate) use volume::{Volume, fault};
 
 use std::path::PathBuf;
 
+use super::codec::VERSION;
 use super::*;
 use crate::seal::{Place, RootSecret};
 use crate::store::contract::{self, Bench, arn, entry, id, installation, secret, version};

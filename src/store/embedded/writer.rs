@@ -1,6 +1,7 @@
 //! The one thread that writes. Batches that wait together go into one transaction, each in a savepoint of its own, and
 //! share the one flush to disk at its end. Must not answer anybody before that flush.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::apply::{Apply, installation};
 use super::fault::fault;
 use super::ledger::Ledger;
+use super::recent::Recent;
 use super::soundness::{check, is_of};
 use crate::seal::{DerivedKey, Tally};
 use crate::store::{Batch, Change, InstallationState, Position, StoreError};
@@ -31,7 +33,8 @@ pub(super) struct Job {
 
 struct Writer {
     connection: Connection,
-    key: std::sync::Arc<DerivedKey>,
+    key: Arc<DerivedKey>,
+    recent: Arc<Recent>,
     /// That of all rows that are committed.
     tally: Tally,
     /// Whether the installation is known to be ready: until then, only that is written.
@@ -41,11 +44,12 @@ struct Writer {
 /// Runs until the other end of `jobs` is dropped and all its jobs are answered.
 pub(super) fn start(
     connection: Connection,
-    key: std::sync::Arc<DerivedKey>,
+    key: Arc<DerivedKey>,
+    recent: Arc<Recent>,
     tally: Tally,
     mut jobs: mpsc::Receiver<Job>,
 ) -> Result<JoinHandle<()>, StoreError> {
-    let mut writer = Writer { connection, key, tally, ready: false };
+    let mut writer = Writer { connection, key, recent, tally, ready: false };
     let run = move || {
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
@@ -68,7 +72,10 @@ impl Writer {
         let (work, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|job| (job.work, job.answer)).unzip();
         let outcomes = match self.write(&work) {
             Ok(outcomes) => outcomes,
-            Err(error) => work.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => {
+                self.recent.forget();
+                work.iter().map(|_| Err(error.clone())).collect()
+            }
         };
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // Whoever asked may have gone away meanwhile; the work is done all the same.
@@ -89,21 +96,23 @@ impl Writer {
         };
         let mut ledger = before.clone();
         let mut outcomes = Vec::with_capacity(group.len());
+        let mut touched = Vec::new();
         for work in group {
             let savepoint = transaction.savepoint().map_err(fault)?;
             let (mut next, mut next_tally) = (ledger.clone(), tally.clone());
             let outcome = match work {
                 Work::RaiseEpoch => {
                     next.position.epoch.0 += 1;
-                    Ok(())
+                    Ok(Vec::new())
                 }
                 Work::Commit(batch) => allowed(batch, ready).and_then(|()| {
                     Apply::new(&savepoint, &self.key, &mut next, &mut next_tally).batch(batch)
                 }),
             };
             match outcome {
-                Ok(()) => {
+                Ok(mut changed) => {
                     savepoint.commit().map_err(fault)?;
+                    touched.append(&mut changed);
                     outcomes.push(Ok(next.position));
                     (ledger, tally) = (next, next_tally);
                     ready = ready || makes_ready(work);
@@ -123,6 +132,7 @@ impl Writer {
             ledger.write(&transaction, &self.key, &tally)?;
         }
         transaction.commit().map_err(fault)?;
+        self.recent.committed(touched);
         (self.ready, self.tally) = (ready, tally);
         Ok(outcomes)
     }

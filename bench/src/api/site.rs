@@ -28,14 +28,16 @@ const VALUE_BYTES: usize = 256;
 const NAMESPACE: &str = "tidelock";
 const SHOP: &str = "shop";
 const DEADLINE: Duration = Duration::from_secs(120);
+/// Requests by operation and body, each with the second that it was signed in.
+type Signed = HashMap<(&'static str, String), (i64, Request<Full<Bytes>>)>;
+
 /// Somebody who answers AWS's API.
 pub struct Peer {
     pub target: Target,
     pub keys: Keys,
     /// The server's process.
     pub process: u32,
-    /// Requests by operation and body, each with the second that it was signed in.
-    signed: Mutex<HashMap<(&'static str, String), (i64, Request<Full<Bytes>>)>>,
+    signed: Mutex<Signed>,
     _child: Child,
 }
 

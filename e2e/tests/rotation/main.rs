@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a row of the table of faults that the test run ends with")]
 
 mod edits;
+mod tested;
 
 use std::collections::BTreeSet;
 
@@ -31,6 +32,7 @@ async fn rotations_end_well_whatever_befalls_them() {
     wait_for_a_value(&shop).await;
     let target = target(&shop).await;
     the_sample_runs_its_four_steps(&shop, &target).await;
+    tested::a_rotator_is_tested_without_a_rotation(&shop, &operator, &target).await;
     a_secret_of_the_api_is_rotated_by_a_registered_rotator(&shop, &operator).await;
     a_caller_begins_what_a_schedule_describes(&shop, &operator).await;
     a_failed_attempt_is_made_again_under_its_token(&shop, &target).await;

@@ -148,21 +148,29 @@ async fn trust_outlives_the_agent_and_follows_the_authority(stage: &Stage) -> Re
     assert_eq!(after["link"], before["link"], "nothing has changed, so nothing was written");
 
     stage.scale_server(0).await?;
+    let agent = stage.agent().await?;
     let another = stage.add_authority().await?;
+    stage.hand_authorities_to_agent().await?;
+    gets_to_trust(stage, &another).await?;
+    assert_eq!(stage.agent().await?, agent, "the agent that was there has followed");
+    let third = stage.add_authority().await?;
     stage.replace_agent().await?;
-    let holds_it = async || {
-        let trust = stage.says("stranger", &["trust"]).await.ok()?;
-        let text = trust["text"].as_str()?.replace(['\n', '\r'], "");
-        (text.contains(&another) && trust["authorities"].as_u64() > before["authorities"].as_u64())
-            .then_some(())
-    };
-    stage.shop.cluster.wait_for("the other authority in the pod's file", PATIENCE, holds_it).await?;
+    gets_to_trust(stage, &third).await?;
     stage.scale_server(1).await?;
     let reads = async || {
         let read = stage.says("profiled", &["read", "profile"]).await.ok()?;
         read["value"].is_string().then_some(())
     };
     stage.shop.cluster.wait_for("the secret to be read again", PATIENCE, reads).await
+}
+
+/// The file changes under the pod, which runs on.
+async fn gets_to_trust(stage: &Stage, authority: &str) -> Result<()> {
+    let holds_it = async || {
+        let trust = stage.says("stranger", &["trust"]).await.ok()?;
+        trust["text"].as_str()?.replace(['\n', '\r'], "").contains(authority).then_some(())
+    };
+    stage.shop.cluster.wait_for("the other authority in the pod's file", PATIENCE, holds_it).await
 }
 
 /// The cluster itself is the issuer: discovery, key set and certificates are an API server's own.

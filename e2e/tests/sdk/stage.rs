@@ -3,7 +3,7 @@
 
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tidelock_e2e::shop::{NAMESPACE, PATIENCE, Shop};
 use tidelock_e2e::{Image, Options, images, install};
@@ -21,6 +21,14 @@ const FENCE: &str = "inet fence";
 pub struct Stage {
     pub shop: Shop,
     python: Image,
+}
+
+/// The one agent of the cluster, as it is now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Agent {
+    pod: String,
+    restarts: i32,
+    is_ready: bool,
 }
 
 pub fn annotated(value: &str) -> Value {
@@ -155,17 +163,29 @@ impl Stage {
 
     /// Kills the agent, and waits until kubelet has another that is ready.
     pub async fn kill_agent(&self) -> Result<()> {
-        let restarts = async || {
-            let agents = self.shop.own_pods("node").await.ok()?;
-            let [agent] = agents.as_slice() else { return None };
-            let containers = agent.status.as_ref()?.container_statuses.as_ref()?;
-            let container = containers.iter().find(|container| container.name == "agent")?;
-            Some((container.restart_count, container.ready))
-        };
-        let (before, _) = restarts().await.context("there is no agent")?;
+        let before = self.agent().await?;
         self.shop.cluster.node(1).process(&["tidelock node --"])?.kill()?;
-        let again = async || restarts().await.filter(|(now, ready)| *now > before && *ready).map(drop);
+        let again = async || {
+            self.agent().await.ok().filter(|now| now.restarts > before.restarts && now.is_ready).map(drop)
+        };
         self.shop.cluster.wait_for("the agent to be back", PATIENCE, again).await
+    }
+
+    pub async fn agent(&self) -> Result<Agent> {
+        let agents = self.shop.own_pods("node").await?;
+        let [agent] = agents.as_slice() else { bail!("there are {} agents", agents.len()) };
+        let containers = agent.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        let container = containers.into_iter().flatten().find(|container| container.name == "agent");
+        let container = container.context("the agent's pod tells of no container agent")?;
+        let pod = agent.metadata.name.clone().context("a pod has a name")?;
+        Ok(Agent { pod, restarts: container.restart_count, is_ready: container.ready })
+    }
+
+    /// Kubelet writes a pod's ConfigMaps anew whenever it looks at the pod, and does so at once when the pod changes.
+    pub async fn hand_authorities_to_agent(&self) -> Result<()> {
+        let pod = self.agent().await?.pod;
+        let words = ["-n", install::NAMESPACE, "annotate", "pod", &pod, "example.com/look=now"];
+        self.shop.cluster.kubectl(&words).await.map(drop)
     }
 
     /// Another pod of the agent's, which is given the ConfigMaps of now at once.

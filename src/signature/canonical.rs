@@ -32,6 +32,10 @@ fn value(request: Request<'_>, name: &str) -> String {
 
 /// Without space at the ends, and with one space for several.
 fn trimmed(value: &[u8]) -> String {
+    // Most values are one word, and a session's token is a long one.
+    if !value.iter().any(u8::is_ascii_whitespace) {
+        return String::from_utf8_lossy(value).into_owned();
+    }
     let words = value.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
     words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
 }

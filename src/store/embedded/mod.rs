@@ -243,7 +243,22 @@ impl Store for Embedded {
     }
 
     async fn before_put(&self, arn: &Arn, id: &VersionId) -> Result<BeforePut, StoreError> {
-        let (rotation, versions) = (self.rotation(arn).await?, self.history(arn).await?);
+        let held = self.recent.rotation(arn).zip(self.recent.versions(arn));
+        let (rotation, versions) = match held {
+            Some(held) => held,
+            None => {
+                // Both in one reading, for each costs a change of threads.
+                let (began, wanted) = (self.recent.generation(), arn.clone());
+                let read = move |connection: &Connection, key: &DerivedKey| {
+                    let rotation = apply::rotation(connection, key, &wanted)?;
+                    Ok((rotation, Arc::new(apply::versions(connection, key, &wanted)?)))
+                };
+                let (rotation, versions) = self.readers.read(read).await?;
+                self.recent.read_rotation(began, arn, rotation.as_ref());
+                self.recent.read_versions(began, arn, &versions);
+                (rotation, versions)
+            }
+        };
         let version = match versions.iter().any(|version| version.id == *id) {
             true => self.version(arn, id).await?,
             false => None,

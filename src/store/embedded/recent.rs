@@ -14,11 +14,11 @@ use crate::secret::{Arn, Name, VersionId};
 use crate::store::{RotationRecord, SecretRecord, VersionRecord, VersionSummary};
 
 /// Of each kind of record: those of thousands of programs, and little beside the server's own needs.
-const BYTES_MAX: u64 = 8 * 1024 * 1024;
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What is held for so long is read anew, so that a row which somebody changed behind the store's back is noticed.
 pub(crate) const HELD_FOR: Duration = Duration::from_secs(10);
 /// A guess at what is held within that.
-const RECORDS: usize = 8192;
+const RECORDS: usize = 16_384;
 
 /// What a commit did to records that may be held here.
 pub(super) enum Touched {

@@ -81,10 +81,11 @@ async fn a_row_that_is_changed_while_serving_is_told_and_never_read() {
     served.put(vec![Change::PutSecret(secret(1), Expected::Absent)]).await.unwrap();
     let written = version(1, 1);
     served.put(vec![Change::PutVersion(written.clone())]).await.unwrap();
+    assert_eq!(served.store.version(&arn(1), &id(1)).await, Ok(Some(written.clone())));
     let connection = rusqlite::Connection::open(folder.path().join("tidelock.db")).unwrap();
     let sql = "UPDATE version SET sealed = CAST(x'01' || substr(sealed, 2) AS BLOB), created_at = created_at || ' '";
     assert_eq!(connection.execute(sql, []), Ok(1));
-    // What the store holds in memory is what it wrote.
+    // What was read before is held in memory.
     assert_eq!(served.store.version(&arn(1), &id(1)).await, Ok(Some(written)));
     // It is not held for long, so that the change is noticed.
     tokio::time::sleep(HELD_FOR).await;

@@ -125,7 +125,8 @@ impl Recent {
         }
     }
 
-    /// To be told of each commit before anybody hears that it succeeded.
+    /// To be told of each commit before anybody hears that it succeeded. What nobody has read is not held: thousands of
+    /// secrets that are made at once would drive out those in use.
     pub(super) fn committed(&self, touched: Vec<Touched>) {
         if touched.is_empty() {
             return;
@@ -134,26 +135,19 @@ impl Recent {
         records.generation += 1;
         for touched in touched {
             match touched {
-                Touched::Secret(record) => {
-                    records.secrets.insert(record.name.clone(), Held::now(Arc::new(record)));
-                }
+                Touched::Secret(record) => records.renew_secret(record),
                 Touched::SecretGone(name, arn) => {
                     records.secrets.remove(&name);
                     records.versions.retain(|key, _| key.0 != arn);
                     records.histories.remove(&arn);
                     records.rotations.remove(&arn);
                 }
-                Touched::Version(record) => {
-                    records.note_version(&record);
-                    records.hold(record);
-                }
+                Touched::Version(record) => records.renew_version(record),
                 Touched::VersionGone(arn, id) => {
                     records.versions.remove(&VersionNamed(&arn, &id));
                     records.with_history(&arn, |history| history.retain(|version| version.id != id));
                 }
-                Touched::Rotation(record) => {
-                    records.rotations.insert(record.arn.clone(), Held::now(Some(record)))
-                }
+                Touched::Rotation(record) => records.renew_rotation(record),
             }
         }
     }
@@ -178,8 +172,24 @@ impl Records {
         self.versions.insert(VersionKey(record.arn.clone(), record.id.clone()), Held::now(Arc::new(record)));
     }
 
-    /// A version that is filled keeps its place.
-    fn note_version(&mut self, record: &VersionRecord) {
+    fn renew_secret(&mut self, record: SecretRecord) {
+        if self.secrets.contains_key(&record.name) {
+            self.secrets.insert(record.name.clone(), Held::now(Arc::new(record)));
+        }
+    }
+
+    fn renew_rotation(&mut self, record: RotationRecord) {
+        if self.rotations.contains_key(&record.arn) {
+            self.rotations.insert(record.arn.clone(), Held::now(Some(record)));
+        }
+    }
+
+    /// The new version of a secret in use is what is read next. One that is filled keeps its place.
+    fn renew_version(&mut self, record: VersionRecord) {
+        let key = VersionNamed(&record.arn, &record.id);
+        if !self.histories.contains_key(&record.arn) && !self.versions.contains_key(&key) {
+            return;
+        }
         let summary = VersionSummary {
             id: record.id.clone(),
             created_at: record.created_at,
@@ -191,6 +201,7 @@ impl Records {
                 None => history.push(summary),
             }
         });
+        self.hold(record);
     }
 
     /// What is not held stays so: it is read when it is needed.
@@ -294,11 +305,26 @@ mod tests {
     #[test]
     fn after_a_commit_whose_end_is_unknown_nothing_is_held() {
         let recent = Recent::new();
-        recent.committed(vec![Touched::Secret(secret(1)), Touched::Version(version(1, 1))]);
         let began = recent.generation();
+        recent.read_secret(began, &secret(1));
+        recent.read_version(began, &version(1, 1));
         recent.forget();
         recent.read_secret(began, &secret(1));
         assert_eq!((recent.secret(&name(1)), recent.version(&arn(1), &id(1))), (None, None));
+    }
+
+    #[test]
+    fn a_commit_renews_what_is_held_and_takes_in_nothing_else() {
+        let recent = Recent::new();
+        recent.read_secret(recent.generation(), &secret(1));
+        recent.read_versions(recent.generation(), &arn(1), &History::default());
+        let newer = |n| Touched::Secret(SecretRecord { revision: 7, ..secret(n) });
+        let all = [1, 2].map(|n| [newer(n), Touched::Version(version(n, 1))]);
+        recent.committed(all.into_iter().flatten().collect());
+        assert_eq!(recent.secret(&name(1)).map(|held| held.revision), Some(7));
+        assert!(recent.version(&arn(1), &id(1)).is_some_and(|held| held.sealed.is_some()));
+        assert_eq!(recent.versions(&arn(1)).map(|held| held.len()), Some(1));
+        assert_eq!((recent.secret(&name(2)), recent.version(&arn(2), &id(1))), (None, None));
     }
 
     #[test]
@@ -307,7 +333,8 @@ mod tests {
         for n in 0..40_000 {
             let secret = SecretRecord { name: Name::parse(&format!("shop/{n}")).unwrap(), ..secret(1) };
             let version = VersionRecord { id: id(n), ..version(1, 1) };
-            recent.committed(vec![Touched::Secret(secret), Touched::Version(version)]);
+            recent.read_secret(recent.generation(), &secret);
+            recent.read_version(recent.generation(), &version);
         }
         let records = recent.records();
         for (held, bytes) in [

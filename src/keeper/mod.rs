@@ -195,6 +195,7 @@ pub struct Keeper {
     ports: Ports,
     settings: Settings,
     sessions: Sessions,
+    opened_sessions: session::OpenedSessions,
     epoch: Epoch,
     changes: broadcast::Sender<Changed>,
     memory: Arc<Mutex<Memory>>,
@@ -247,7 +248,19 @@ impl Keeper {
         let memory = Arc::new(Mutex::new(memory));
         let (refusals, policies) = (Mutex::default(), Mutex::default());
         let access_keys = access_key::AccessKeys::of(ports.store.as_ref()).await?;
-        Ok(Self { ports, settings, sessions, epoch, changes, memory, refusals, policies, access_keys })
+        let opened_sessions = session::OpenedSessions::default();
+        Ok(Self {
+            ports,
+            settings,
+            sessions,
+            opened_sessions,
+            epoch,
+            changes,
+            memory,
+            refusals,
+            policies,
+            access_keys,
+        })
     }
 
     pub fn settings(&self) -> &Settings {

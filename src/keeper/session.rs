@@ -3,8 +3,10 @@
 //! Must not decide who gets one, nor what may be done with it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use quick_cache::unsync::Cache;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -32,6 +34,19 @@ pub struct Session {
     pub name: String,
     pub secret: Zeroizing<String>,
     pub expires_at: Timestamp,
+}
+
+/// Sessions as they were opened last, by key id and token: to open one costs as much as to verify a signature. Whoever
+/// brings a session is asked for his signature, his time and his presence all the same.
+pub(super) struct OpenedSessions(Mutex<Cache<(String, String), Arc<Session>>>);
+
+/// Beyond that those that are used least are opened anew.
+const OPENED_MAX: usize = 4096;
+
+impl Default for OpenedSessions {
+    fn default() -> Self {
+        Self(Mutex::new(Cache::new(OPENED_MAX)))
+    }
 }
 
 /// The form in which a token tells it. A change needs a new format of tokens.
@@ -122,7 +137,19 @@ impl Keeper {
 
     /// Who holds the key, if this installation issued it. An expired one tells so by its `expires_at`: whether its
     /// holder signed a request is worth knowing first.
-    pub fn session(&self, access_key_id: &str, token: &str) -> Option<Session> {
+    pub fn session(&self, access_key_id: &str, token: &str) -> Option<Arc<Session>> {
+        let opened = || self.opened_sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = (access_key_id.to_owned(), token.to_owned());
+        let known = opened().get(&named).map(Arc::clone);
+        if known.is_some() {
+            return known;
+        }
+        let session = Arc::new(self.open_session(access_key_id, token)?);
+        opened().insert(named, Arc::clone(&session));
+        Some(session)
+    }
+
+    fn open_session(&self, access_key_id: &str, token: &str) -> Option<Session> {
         let opened = match self.sessions.open(access_key_id, token) {
             Ok(opened) => opened,
             Err(SealError::Format(format)) => {

@@ -90,7 +90,7 @@ impl AwsApi {
             return Err(Unrecognized::Expired);
         }
         self.is_there(&session.who).await?;
-        Ok(Caller { who: session.who })
+        Ok(Caller { who: session.who.clone() })
     }
 
     /// Whoever signs with a lasting access key. One that is revoked is unknown, and so is one that is over.

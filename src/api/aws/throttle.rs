@@ -12,7 +12,7 @@ use crate::access::Principal;
 pub(super) const KIND: &str = "ThrottlingException";
 
 /// Far above what a program asks for, and below what keeps others waiting.
-pub const PER_CALLER: NonZeroU32 = match NonZeroU32::new(20_000) {
+pub const PER_CALLER: NonZeroU32 = match NonZeroU32::new(100_000) {
     Some(most) => most,
     None => NonZeroU32::MIN,
 };

@@ -119,6 +119,7 @@ async fn get(client: &Https, place: &str) -> Result<Value, String> {
     let body = body.map_err(|error| failed(error.as_ref()))?.to_bytes();
     serde_json::from_slice(&body).map_err(|error| failed(&error))
 }
+
 /// The error with what lies beneath it.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();

@@ -73,7 +73,7 @@ pub use value::Revealed;
 pub use versions::{Version, Versions};
 
 // What callers give and get back: the controllers know the store by these shapes only.
-pub use crate::seal::AccessKey;
+pub use crate::seal::{AccessKey, ScopedSecret};
 pub use crate::store::{
     Deletion, GrantRecord, JobRecord, RotationConfig, RotationRecord, RotationRules, RotationState,
     SecretRecord,
@@ -171,6 +171,13 @@ pub enum What {
     Removed,
     /// A mount came or went, or holds another version.
     Consumers,
+}
+
+impl What {
+    /// Whether it may be the first that is heard of a rotation.
+    pub fn may_bring_rotation(self) -> bool {
+        matches!(self, Self::Rotation | Self::Configuration | Self::Restored)
+    }
 }
 
 /// How many changes a slow listener may fall behind before it has to read everything again.

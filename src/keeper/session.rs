@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Keeper, KeeperError, SealingError};
 use crate::access::{Denied, Outsider, PodIdentity, Principal, ServiceAccount, Via};
-use crate::seal::{AccessKey, LIFE_SECONDS_MAX, SealError, SystemRandom};
+use crate::seal::{AccessKey, LIFE_SECONDS_MAX, ScopedSecret, SealError, SystemRandom};
 use crate::store::AuditEntry;
 
 /// How far the clock of another replica, or ours before it was set, may have been ahead.
@@ -32,7 +32,7 @@ pub struct Session {
     pub who: Principal,
     /// As the caller named it.
     pub name: String,
-    pub secret: Zeroizing<String>,
+    pub secret: ScopedSecret,
     pub expires_at: Timestamp,
 }
 
@@ -178,7 +178,7 @@ impl Keeper {
                 address: None,
             }),
         };
-        Some(Session { who, name: told.session, secret: opened.secret, expires_at })
+        Some(Session { who, name: told.session, secret: ScopedSecret::new(opened.secret), expires_at })
     }
 }
 

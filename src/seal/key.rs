@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use crate::secret::Randomness;
@@ -44,8 +45,19 @@ impl DataKey {
     }
 }
 
-/// A key made from the root key for one purpose.
-pub struct DerivedKey(pub(super) Zeroizing<[u8; 32]>);
+/// A key made from the root key for one purpose. Kept as HMAC-SHA-256 takes it, for it signs each row that is read or
+/// written; on the heap, so that it lies in one place however often it is moved. The library wipes it when it goes.
+pub struct DerivedKey(Box<hmac::Key>);
+
+impl DerivedKey {
+    pub(super) fn of(bytes: &[u8; 32]) -> Self {
+        Self(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 32] {
+        super::mac::array(hmac::sign(&self.0, message).as_ref())
+    }
+}
 
 /// A data key as the root key wrapped it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,9 +10,7 @@ use crate::failpoint;
 /// What is put beside a row: HMAC-SHA-256 over table, primary key and columns.
 pub fn row_mac(key: &DerivedKey, table: &str, primary_key: &[Field<'_>], columns: &[Field<'_>]) -> [u8; 32] {
     let fields = std::iter::once(Field::Text(table)).chain(counted(primary_key)).chain(counted(columns));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key.0.as_slice());
-    let tag = hmac::sign(&key, &encode("tidelock.row.v1", fields));
-    array(tag.as_ref())
+    key.sign(&encode("tidelock.row.v1", fields))
 }
 
 /// Whether a row is as it was written.
@@ -55,7 +53,7 @@ pub fn hex(bytes: &[u8]) -> String {
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-fn array(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn array(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(bytes);
     out
@@ -64,12 +62,11 @@ fn array(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zeroize::Zeroizing;
 
     #[test]
     fn a_row_is_whole_only_under_its_table_key_and_columns() {
-        let key = DerivedKey(Zeroizing::new([7; 32]));
-        let other = DerivedKey(Zeroizing::new([8; 32]));
+        let key = DerivedKey::of(&[7; 32]);
+        let other = DerivedKey::of(&[8; 32]);
         let primary = [Field::Text("a")];
         let columns = [Field::Integer(1), Field::Null];
         let mac = row_mac(&key, "secret", &primary, &columns);

@@ -103,7 +103,7 @@ impl RootSecret {
     pub fn derive(&self, purpose: &str) -> DerivedKey {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         self.expand(&[], &[DERIVE, b":", purpose.as_bytes()], bytes.as_mut_slice());
-        DerivedKey(bytes)
+        DerivedKey::of(&bytes)
     }
 
     #[expect(clippy::expect_used, reason = "the key has the 32 bytes that AES-256 takes")]

@@ -143,7 +143,7 @@ impl Sessions {
     }
 
     fn make(&self, domain: &str, fields: &[Field<'_>]) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(hmac_sha256(self.0.0.as_slice(), &encode(domain, fields.iter().copied())))
+        Zeroizing::new(self.0.sign(&encode(domain, fields.iter().copied())))
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     const NOON: i64 = 1_900_000_000;
 
     fn sessions(key: u8) -> Sessions {
-        Sessions::new(DerivedKey(Zeroizing::new([key; 32])))
+        Sessions::new(DerivedKey::of(&[key; 32]))
     }
 
     fn issue(by: &Sessions) -> (AccessKey, String) {

@@ -2,8 +2,6 @@
 //! carries a MAC that was right once. Must not be stored open, nor made of the MACs as they lie beside the rows: whoever
 //! saw many of them could find rows whose changes cancel each other out.
 
-use aws_lc_rs::hmac;
-
 use super::DerivedKey;
 use super::encoding::{Field, encode};
 
@@ -44,21 +42,15 @@ fn share(key: &DerivedKey, row_mac: &[u8]) -> [u64; 4] {
 }
 
 fn keyed(key: &DerivedKey, domain: &str, bytes: &[u8]) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key.0.as_slice());
-    let tag = hmac::sign(&key, &encode(domain, [Field::Bytes(bytes)]));
-    let mut out = [0; 32];
-    out.copy_from_slice(tag.as_ref());
-    out
+    key.sign(&encode(domain, [Field::Bytes(bytes)]))
 }
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
 
     fn key(byte: u8) -> DerivedKey {
-        DerivedKey(Zeroizing::new([byte; 32]))
+        DerivedKey::of(&[byte; 32])
     }
 
     fn of(macs: &[[u8; 32]]) -> [u8; 32] {

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::sealed::decrypt;
 use super::*;
@@ -67,7 +66,8 @@ fn the_wrapped_key_of_the_first_format_unwraps_for_ever() {
     let again = root.wrap(&wrapped.key_id, &opened, &aad, &mut Fixed(bytes(&vector, "salt"))).unwrap();
     assert_eq!(again, wrapped);
     let derived = &vector["derived"];
-    assert_eq!(hex(root.derive(field(derived, "purpose")).0.as_slice()), field(derived, "key"));
+    let right = DerivedKey::of(&bytes(derived, "key").try_into().unwrap());
+    assert_eq!(root.derive(field(derived, "purpose")).sign(b"any"), right.sign(b"any"));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn the_sealed_version_of_the_first_format_opens_for_ever() {
 #[test]
 fn the_row_mac_of_the_first_format_is_the_same_for_ever() {
     let vector: Value = serde_json::from_str(include_str!("vectors/row_mac_v1.json")).unwrap();
-    let key = DerivedKey(Zeroizing::new(bytes(&vector, "key").try_into().unwrap()));
+    let key = DerivedKey::of(&bytes(&vector, "key").try_into().unwrap());
     let columns = [Field::Null, Field::Integer(-7), Field::Text("a text"), Field::Bytes(&[0x00, 0xff])];
     let mac = row_mac(
         &key,

@@ -60,6 +60,11 @@ impl Arn {
         &self.0[..self.0.len() - SUFFIX_CHARS - 1]
     }
 
+    /// That of the secret.
+    pub fn name(&self) -> &str {
+        self.without_suffix().splitn(7, ':').nth(6).unwrap_or_default()
+    }
+
     fn resource(&self) -> Option<&str> {
         self.0.splitn(7, ':').nth(6)
     }

@@ -1,5 +1,6 @@
 //! A secret's name in the API. Must not know who owns which prefix: that is a matter of access.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 /// 1 to 512 characters of `A-Z a-z 0-9 / _ + = . @ -`.
@@ -40,6 +41,13 @@ impl Name {
     /// What follows the first segment.
     pub fn rest(&self) -> Option<&str> {
         self.0.split_once('/').map(|(_, rest)| rest)
+    }
+}
+
+/// As a text of its own it is the same to whoever compares or hashes: a name is looked up by its text.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

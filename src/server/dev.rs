@@ -148,7 +148,7 @@ fn api(keeper: &Arc<Keeper>, own: &Arc<Own>) -> Arc<AwsApi> {
         issuers: Arc::default(),
         tokens: Arc::clone(own) as Arc<dyn Authenticate>,
         still_there: Arc::new(NoCluster),
-        local: Some(keeper.local_key()),
+        local: Some(keeper.local_key().into()),
         clock: SystemClock::shared(),
         throttle: Throttle::per_second(aws::PER_CALLER),
         audience: "tidelock dev".to_owned(),

@@ -10,7 +10,7 @@ pub(crate) mod tests;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::seal::{hex, hmac_sha256, same, sha256};
+use crate::seal::{ScopedSecret, hex, hmac_sha256, same, sha256};
 
 pub use canonical::decoded;
 
@@ -126,7 +126,7 @@ impl Signed {
 
     /// Whether the owner of this secret key signed the request, over exactly the headers that he lists. The host must be
     /// among them, and, when they were sent, those that tell what is asked for.
-    pub fn verify(&self, request: Request<'_>, telling: &[&str], secret: &str) -> Result<(), Fault> {
+    pub fn verify(&self, request: Request<'_>, telling: &[&str], secret: &ScopedSecret) -> Result<(), Fault> {
         let is_signed = |name: &str| self.headers.iter().any(|listed| listed == name);
         if !is_signed("host") {
             let text = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.";
@@ -158,19 +158,13 @@ impl Signed {
         format!("{ALGORITHM}\n{}\n{date}/{region}/{service}/{TERMINATOR}\n{hash}", self.stamp)
     }
 
-    fn sign(&self, string_to_sign: &str, secret: &str) -> [u8; 32] {
+    fn sign(&self, string_to_sign: &str, secret: &ScopedSecret) -> [u8; 32] {
         let Scope { date, region, service } = &self.scope;
-        let begin = zeroize::Zeroizing::new(format!("AWS4{secret}"));
-        let parts = [date.as_str(), region, service, TERMINATOR, string_to_sign];
-        let first = zeroize::Zeroizing::new(hmac_sha256(begin.as_bytes(), parts[0].as_bytes()));
-        let last = parts[1..]
-            .iter()
-            .fold(first, |key, part| zeroize::Zeroizing::new(hmac_sha256(key.as_slice(), part.as_bytes())));
-        *last
+        let key = secret.key("AWS4", &[date, region, service, TERMINATOR]);
+        hmac_sha256(key.as_slice(), string_to_sign.as_bytes())
     }
 }
 
-/// As AWS writes times in signatures.
 fn stamp(at: Timestamp) -> String {
     at.strftime("%Y%m%dT%H%M%SZ").to_string()
 }

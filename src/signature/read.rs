@@ -97,7 +97,8 @@ fn signed(
             "Date must be in ISO-8601 'basic format', as in X-Amz-Date: 20260204T205323Z (or RFC 1123's, in Date).",
         )
     })?;
-    if super::stamp(at).get(..8) != Some(date) {
+    let stamp = super::stamp(at);
+    if stamp.get(..8) != Some(date) {
         return Err(Fault::incomplete(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.",
         ));
@@ -112,7 +113,7 @@ fn signed(
         scope: Scope { date: date.to_owned(), region: region.to_owned(), service: service.to_owned() },
         headers,
         signature,
-        stamp: super::stamp(at),
+        stamp,
         at,
         lasts,
     })

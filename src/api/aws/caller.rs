@@ -11,6 +11,7 @@ use super::{ApiError, AwsApi};
 use crate::access::Principal;
 use crate::api::authenticate::bearer;
 use crate::cluster::{PodRefused, Presences, TokenRefused};
+use crate::keeper::{AccessKey, ScopedSecret};
 use crate::signature::{Audience, Fault, Request, Signed};
 
 /// What a request of the JSON protocol asks for.
@@ -26,6 +27,18 @@ pub trait StillThere: Send + Sync {
 impl StillThere for Presences {
     async fn check(&self, who: &Principal) -> Result<(), PodRefused> {
         Presences::check(self, who).await
+    }
+}
+
+/// The key of `tidelock dev`.
+pub struct LocalKey {
+    id: String,
+    secret: ScopedSecret,
+}
+
+impl From<AccessKey> for LocalKey {
+    fn from(key: AccessKey) -> Self {
+        Self { id: key.id, secret: ScopedSecret::new(key.secret) }
     }
 }
 

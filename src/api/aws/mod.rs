@@ -30,7 +30,7 @@ use warp::path::FullPath;
 use warp::reply::Response;
 use zeroize::Zeroizing;
 
-pub use caller::StillThere;
+pub use caller::{LocalKey, StillThere};
 pub use error::ApiError;
 use operation::Action;
 pub use throttle::{PER_CALLER, Throttle};
@@ -38,7 +38,7 @@ pub use throttle::{PER_CALLER, Throttle};
 use super::authenticate::Authenticate;
 use crate::clock::Clock;
 use crate::issuers::Issuers;
-use crate::keeper::{AccessKey, Keeper};
+use crate::keeper::Keeper;
 use crate::secret::password::PasswordError;
 use crate::secret::{PasswordRules, Plaintext};
 use crate::serve::{Peer, Unread};
@@ -58,7 +58,7 @@ pub struct AwsApi {
     pub issuers: Arc<Issuers>,
     pub still_there: Arc<dyn StillThere>,
     /// The key of `tidelock dev`; in a cluster there is none.
-    pub local: Option<AccessKey>,
+    pub local: Option<LocalKey>,
     pub clock: Arc<dyn Clock>,
     pub throttle: Throttle,
     /// `<installation>/api`.

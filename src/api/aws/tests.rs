@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::access::Operation;
 use crate::api::tests::{Bench, Open, account, bench, door};
+use crate::keeper::AccessKey;
 use crate::seal::SystemRandom;
 use crate::serve::{BodyLimits, Limits, Protocol, bounded};
 
@@ -106,7 +107,7 @@ async fn api_trusting(
         tokens: bench.tokens.clone(),
         issuers: issuers(&bench),
         still_there: bench.tokens.clone(),
-        local: local(&bench.keeper),
+        local: local(&bench.keeper).map(Into::into),
         clock: bench.clock.clone(),
         throttle: Throttle::per_second(per_second),
         audience: AUDIENCE.into(),

@@ -34,7 +34,7 @@ pub(super) async fn run(ctx: &RotationContext) {
         tokio::select! {
             changed = changes.recv() => match changed {
                 Ok(Changed { arn, what }) => {
-                    if concerns(what) || (followed.contains_key(&arn) && what != What::Consumers) {
+                    if what.may_bring_rotation() || (followed.contains_key(&arn) && what != What::Consumers) {
                         followed.insert(arn, now);
                     }
                 }
@@ -44,11 +44,6 @@ pub(super) async fn run(ctx: &RotationContext) {
             () = tokio::time::sleep(next) => {}
         }
     }
-}
-
-/// What tells of a secret that may be followed from now on.
-fn concerns(what: What) -> bool {
-    matches!(what, What::Rotation | What::Configuration | What::Restored)
 }
 
 /// All that the API configured, to be looked at now.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::super::{Keeper, KeeperError, SealingError, settle};
 use super::USE;
 use crate::access::{Principal, Via};
-use crate::seal::{KeyPlace, is_access_key_id, open_access_key};
+use crate::seal::{KeyPlace, ScopedSecret, is_access_key_id, open_access_key};
 use crate::store::{AccessKeyRecord, Change, Expected};
 
 /// How often the use of a key is written down at most.
@@ -19,7 +19,7 @@ const USES_APART: SignedDuration = SignedDuration::from_mins(15);
 pub struct HeldAccessKey {
     pub id: String,
     pub who: Principal,
-    pub secret: Zeroizing<String>,
+    pub secret: ScopedSecret,
     pub expires_at: Timestamp,
     used_at: Option<Timestamp>,
 }
@@ -31,7 +31,8 @@ impl Keeper {
             return Ok(None);
         }
         let Some(record) = self.ports.store.access_key(id).await? else { return Ok(None) };
-        let secret = self.open_key(&record).await.map_err(KeeperError::DecryptionFailure)?;
+        let secret =
+            self.open_key(&record).await.map(ScopedSecret::new).map_err(KeeperError::DecryptionFailure)?;
         let AccessKeyRecord { id, account, uid, expires_at, used_at, .. } = record;
         let who = Principal::of_account(account, uid, Via { session: Some(id.clone()), ..Via::default() });
         Ok(Some(HeldAccessKey { id, who, secret, expires_at, used_at }))

@@ -2,19 +2,22 @@
 //! Jobs. What it knows beside the journal is which attempts run in this very process: after a restart there are none, and
 //! the journal's attempt counts as failed and is made again. Must not decide what comes next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::attempt::{Failed, Rotator, Work};
 use crate::clock::Clock;
 use crate::keeper::{
-    AttemptFailure, JobRecord, Keeper, KeeperError, RotationConfig, RotationState, RotationView, TestEnd,
+    AttemptFailure, Changed, JobRecord, Keeper, KeeperError, RotationConfig, RotationState, RotationView,
+    TestEnd,
 };
 use crate::rotation::{JobState, Plan, Retries, decide, rotator_name};
 use crate::secret::{Arn, Name, Origin};
@@ -33,6 +36,8 @@ pub(super) struct Rotations {
     attempts: JoinSet<(Arn, Number, Result<(), Failed>)>,
     running: BTreeMap<Arn, (Number, AbortHandle)>,
     ended: BTreeMap<Arn, (Number, Result<(), Failed>)>,
+    /// Those that had a configuration at the last look.
+    followed: BTreeSet<Arn>,
 }
 
 /// The version that is made, and which attempt at it.
@@ -42,34 +47,57 @@ impl Rotations {
     pub fn new(keeper: Arc<Keeper>, clock: Arc<dyn Clock>, rotator: Rotator) -> Self {
         // Somebody sits before it: what failed is tried again while he looks.
         let retries = Retries::parse(Some(5), Some("1s"), Some("30s")).unwrap_or_default();
-        let (running, ended) = (BTreeMap::new(), BTreeMap::new());
-        Self { keeper, clock, rotator: Arc::new(rotator), retries, attempts: JoinSet::new(), running, ended }
+        Self {
+            keeper,
+            clock,
+            rotator: Arc::new(rotator),
+            retries,
+            attempts: JoinSet::new(),
+            running: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            followed: BTreeSet::new(),
+        }
     }
 
     /// Runs until `stop`; a step under way is killed then, and its attempt made again after the next start.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut changes = self.keeper.changes();
         loop {
-            let again = self.look().await;
-            tokio::select! {
-                () = stop.cancelled() => return,
-                Some(done) = self.attempts.join_next() => {
-                    if let Ok((arn, number, outcome)) = done
-                        && self.running.get(&arn).is_some_and(|(running, _)| *running == number)
-                    {
-                        self.running.remove(&arn);
-                        self.ended.insert(arn, (number, outcome));
+            let again = Instant::now() + self.look().await;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    Some(done) = self.attempts.join_next() => {
+                        if let Ok((arn, number, outcome)) = done
+                            && self.running.get(&arn).is_some_and(|(running, _)| *running == number)
+                        {
+                            self.running.remove(&arn);
+                            self.ended.insert(arn, (number, outcome));
+                        }
+                        break;
                     }
+                    changed = changes.recv() => if self.concerns(changed) {
+                        while changes.try_recv().is_ok() {}
+                        break;
+                    },
+                    () = tokio::time::sleep_until(again) => break,
                 }
-                _ = changes.recv() => while changes.try_recv().is_ok() {},
-                () = tokio::time::sleep(again) => {}
             }
+        }
+    }
+
+    /// A look reads all secrets: most writes are worth none.
+    fn concerns(&self, changed: Result<Changed, RecvError>) -> bool {
+        match changed {
+            Ok(Changed { arn, what }) => what.may_bring_rotation() || self.followed.contains(&arn),
+            Err(_) => true,
         }
     }
 
     /// Follows every secret that the API configured. Says when to look again.
     async fn look(&mut self) -> Duration {
         let mut soonest = LOOK_AGAIN;
+        self.followed.clear();
         let mut after: Option<Name> = None;
         loop {
             let page = match self.keeper.inventory(after.as_ref(), PAGE).await {
@@ -80,6 +108,7 @@ impl Rotations {
             after = Some(last.name.clone());
             for record in page.iter().filter(|record| record.origin == Origin::Api) {
                 let Some(config) = &record.rotation else { continue };
+                self.followed.insert(record.arn.clone());
                 let again = self.follow(&record.arn, config).await;
                 soonest = soonest.min(again.unwrap_or_else(|error| failed(&error)));
             }

@@ -10,12 +10,8 @@ use crate::access::ServiceAccount;
 use crate::seal::Sealed;
 use crate::store::{AccessKeyRecord, StoreError};
 
-pub(super) const ACCESS_KEY: Table = Table {
-    name: "access_key",
-    key: 1,
-    columns: &["id", "namespace", "revision", "record", "sealed"],
-    bulk: None,
-};
+pub(super) static ACCESS_KEY: Table =
+    Table::new("access_key", 1, &["id", "namespace", "revision", "record", "sealed"]);
 
 #[derive(Serialize, Deserialize)]
 struct StoredAccessKey {

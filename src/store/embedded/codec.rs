@@ -17,26 +17,16 @@ use crate::store::{
     VersionRecord, VersionSummary,
 };
 
-pub(super) const INSTALLATION: Table = Table {
-    name: "installation",
-    key: 1,
-    columns: &["one", "id", "state", "region", "account", "cluster_id", "crd_uid", "root_key", "created_at"],
-    bulk: None,
-};
-pub(super) const SECRET: Table =
-    Table { name: "secret", key: 1, columns: &["name", "arn", "revision", "record"], bulk: None };
-pub(super) const VERSION: Table = Table {
-    name: "version",
-    key: 2,
-    columns: &["arn", "id", "created_at", "kind", "digest"],
-    bulk: Some("sealed"),
-};
-pub(super) const AUDIT: Table = Table {
-    name: "audit",
-    key: 1,
-    columns: &["sequence", "at", "who", "verb", "secret", "version", "pod", "outcome", "hash"],
-    bulk: None,
-};
+pub(super) static INSTALLATION: Table = Table::new(
+    "installation",
+    1,
+    &["one", "id", "state", "region", "account", "cluster_id", "crd_uid", "root_key", "created_at"],
+);
+pub(super) static SECRET: Table = Table::new("secret", 1, &["name", "arn", "revision", "record"]);
+pub(super) static VERSION: Table =
+    Table::with_bulk("version", 2, &["arn", "id", "created_at", "kind", "digest"], "sealed");
+pub(super) static AUDIT: Table =
+    Table::new("audit", 1, &["sequence", "at", "who", "verb", "secret", "version", "pod", "outcome", "hash"]);
 
 /// Takes a row's values one after the other. A row that the MAC vouches for and that still cannot be read was written
 /// by a program with a fault: that is an error of its own, not a panic.

@@ -9,8 +9,7 @@ use super::table::Table;
 use crate::secret::VersionId;
 use crate::store::{JobRecord, RotationRecord, RotationState, StoreError};
 
-pub(super) const ROTATION: Table =
-    Table { name: "rotation", key: 1, columns: &["arn", "revision", "record"], bulk: None };
+pub(super) static ROTATION: Table = Table::new("rotation", 1, &["arn", "revision", "record"]);
 
 #[derive(Serialize, Deserialize)]
 struct StoredRotation {

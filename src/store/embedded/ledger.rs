@@ -11,18 +11,18 @@ use super::table::{Read, Table};
 use crate::seal::{DerivedKey, Tally};
 use crate::store::{Epoch, Position, StoreError};
 
-pub(super) const POSITION: Table = Table {
-    name: "position",
-    key: 1,
-    columns: &["one", "epoch", "commit_number", "audit_sequence", "audit_head", "newest_at", "tally_seal"],
-    bulk: None,
-};
+pub(super) static POSITION: Table = Table::new(
+    "position",
+    1,
+    &["one", "epoch", "commit_number", "audit_sequence", "audit_head", "newest_at", "tally_seal"],
+);
 
 /// The same row before rows were counted: its MAC does not know the newer column.
-const FIRST_SCHEMA: Table = Table {
-    columns: &["one", "epoch", "commit_number", "audit_sequence", "audit_head", "newest_at"],
-    ..POSITION
-};
+static FIRST_SCHEMA: Table = Table::new(
+    "position",
+    1,
+    &["one", "epoch", "commit_number", "audit_sequence", "audit_head", "newest_at"],
+);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ledger {

@@ -201,7 +201,13 @@ impl Store for Embedded {
     }
 
     async fn secret(&self, arn: &Arn) -> Result<Option<SecretRecord>, StoreError> {
-        self.secret_where("arn", arn.to_string()).await
+        if let Some(known) = self.recent.secret_of(arn) {
+            return Ok(Some(known));
+        }
+        let began = self.recent.generation();
+        let found = self.secret_where("arn", arn.to_string()).await?;
+        found.iter().for_each(|record| self.recent.read_secret(began, record));
+        Ok(found)
     }
 
     async fn secret_named(&self, name: &Name) -> Result<Option<SecretRecord>, StoreError> {

@@ -11,8 +11,7 @@ use super::table::Table;
 use crate::secret::VersionId;
 use crate::store::{MountRecord, StoreError};
 
-pub(super) const MOUNT: Table =
-    Table { name: "mount", key: 1, columns: &["id", "node", "arn", "record"], bulk: None };
+pub(super) static MOUNT: Table = Table::new("mount", 1, &["id", "node", "arn", "record"]);
 
 #[derive(Serialize, Deserialize)]
 struct StoredMount {

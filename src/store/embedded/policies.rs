@@ -8,8 +8,7 @@ use super::codec::{Values, json, number, text};
 use super::table::Table;
 use crate::store::{PolicyRecord, StoreError};
 
-pub(super) const POLICY: Table =
-    Table { name: "policy", key: 1, columns: &["arn", "number", "record"], bulk: None };
+pub(super) static POLICY: Table = Table::new("policy", 1, &["arn", "number", "record"]);
 
 #[derive(Serialize, Deserialize)]
 struct StoredPolicy {

@@ -78,6 +78,12 @@ impl Recent {
         held.map(Arc::unwrap_or_clone)
     }
 
+    /// Names are unique: of those with its name, only the one that has the ARN.
+    pub(super) fn secret_of(&self, arn: &Arn) -> Option<SecretRecord> {
+        let held = self.records().secrets.get(arn.name()).and_then(Held::fresh);
+        held.filter(|record| record.arn == *arn).map(Arc::unwrap_or_clone)
+    }
+
     pub(super) fn version(&self, arn: &Arn, id: &VersionId) -> Option<VersionRecord> {
         let held = self.records().versions.get(&VersionNamed(arn, id)).and_then(Held::fresh);
         held.map(Arc::unwrap_or_clone)

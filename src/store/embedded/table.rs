@@ -2,6 +2,8 @@
 //! are in a tally as well, so that none of them is removed or put back from an older copy of itself unnoticed.
 //! Must not know what the columns mean.
 
+use std::sync::OnceLock;
+
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Params, Row, params_from_iter};
 
@@ -17,6 +19,15 @@ pub(super) struct Table {
     /// A large last column, which the MAC covers by its digest, so that listings need not read it. The column of the
     /// digest is the last of `columns`.
     pub(super) bulk: Option<&'static str>,
+    texts: OnceLock<Texts>,
+}
+
+/// What is asked of a table again and again, in SQL.
+struct Texts {
+    /// What is read `WithoutBulk` and what is read `Whole`; a clause follows.
+    select: [String; 2],
+    mac_by_key: String,
+    put: String,
 }
 
 /// How much of each row is read.
@@ -27,6 +38,45 @@ pub(super) enum Read {
 }
 
 impl Table {
+    pub(super) const fn new(name: &'static str, key: usize, columns: &'static [&'static str]) -> Self {
+        Self { name, key, columns, bulk: None, texts: OnceLock::new() }
+    }
+
+    pub(super) const fn with_bulk(
+        name: &'static str,
+        key: usize,
+        columns: &'static [&'static str],
+        bulk: &'static str,
+    ) -> Self {
+        Self { name, key, columns, bulk: Some(bulk), texts: OnceLock::new() }
+    }
+
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| {
+            let Self { name, key, columns, bulk, .. } = self;
+            let select = |bulk: Option<&'static str>| {
+                let read: Vec<_> = columns.iter().copied().chain(["mac"]).chain(bulk).collect();
+                format!("SELECT {} FROM {name} ", read.join(", "))
+            };
+            let by_key: Vec<_> =
+                columns[..*key].iter().zip(1..).map(|(column, at)| format!("{column} = ?{at}")).collect();
+            let written: Vec<_> = columns.iter().copied().chain(*bulk).chain(["mac"]).collect();
+            let places: Vec<_> = (1..=written.len()).map(|at| format!("?{at}")).collect();
+            let updates: Vec<_> = written[*key..].iter().map(|c| format!("{c} = excluded.{c}")).collect();
+            Texts {
+                select: [select(None), select(*bulk)],
+                mac_by_key: format!("SELECT mac FROM {name} WHERE {}", by_key.join(" AND ")),
+                put: format!(
+                    "INSERT INTO {name} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
+                    written.join(", "),
+                    places.join(", "),
+                    written[..*key].join(", "),
+                    updates.join(", "),
+                ),
+            }
+        })
+    }
+
     /// Rows that a clause picks (`WHERE .. ORDER BY ..`), each checked against its MAC.
     pub(super) fn select(
         &self,
@@ -61,8 +111,8 @@ impl Table {
         mut visit: impl FnMut(Vec<Value>, &[u8]),
     ) -> Result<(), StoreError> {
         let bulk = self.bulk.filter(|_| read == Read::Whole);
-        let columns = self.columns.iter().copied().chain(["mac"]).chain(bulk).collect::<Vec<_>>().join(", ");
-        let sql = format!("SELECT {columns} FROM {} {clause}", self.name);
+        let [without_bulk, whole] = &self.texts().select;
+        let sql = [if read == Read::Whole { whole } else { without_bulk }, clause].concat();
         let mut statement = connection.prepare_cached(&sql).map_err(fault)?;
         let mut rows = statement.query(params).map_err(fault)?;
         while let Some(row) = rows.next().map_err(fault)? {
@@ -109,10 +159,8 @@ impl Table {
         tally: &mut Tally,
         values: &[Value],
     ) -> Result<(), StoreError> {
-        let clause: Vec<_> =
-            self.columns[..self.key].iter().enumerate().map(|(at, c)| format!("{c} = ?{}", at + 1)).collect();
-        let sql = format!("SELECT mac FROM {} WHERE {}", self.name, clause.join(" AND "));
-        self.discount(connection, key, tally, &sql, params_from_iter(&values[..self.key]))?;
+        let by_key = params_from_iter(&values[..self.key]);
+        self.discount(connection, key, tally, &self.texts().mac_by_key, by_key)?;
         tally.add(key, &self.put(connection, key, values)?);
         Ok(())
     }
@@ -182,20 +230,9 @@ impl Table {
         values: &[Value],
         mac: Vec<u8>,
     ) -> Result<(), StoreError> {
-        let columns: Vec<_> = self.columns.iter().copied().chain(self.bulk).chain(["mac"]).collect();
-        let places: Vec<_> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
-        let updates: Vec<_> = columns[self.key..].iter().map(|c| format!("{c} = excluded.{c}")).collect();
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
-            self.name,
-            columns.join(", "),
-            places.join(", "),
-            columns[..self.key].join(", "),
-            updates.join(", "),
-        );
         let mac = Value::Blob(mac);
         let params = params_from_iter(values.iter().chain([&mac]));
-        connection.prepare_cached(&sql).map_err(fault)?.execute(params).map_err(fault)?;
+        connection.prepare_cached(&self.texts().put).map_err(fault)?.execute(params).map_err(fault)?;
         Ok(())
     }
 

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Apply, installation};
 use super::fault::fault;
 use super::ledger::Ledger;
-use super::recent::Recent;
+use super::recent::{Recent, Touched};
 use super::soundness::{check, is_of};
 use crate::seal::{DerivedKey, Tally};
 use crate::store::{Batch, Change, InstallationState, Position, StoreError};
@@ -37,8 +37,16 @@ struct Writer {
     recent: Arc<Recent>,
     /// That of all rows that are committed.
     tally: Tally,
+    newest: Option<Newest>,
     /// Whether the installation is known to be ready: until then, only that is written.
     ready: bool,
+}
+
+/// Where the store stood after our own last commit, for as long as nobody else commits: then it need not be read.
+struct Newest {
+    /// SQLite's, which changes when another connection commits and not when ours does.
+    data_version: i64,
+    ledger: Ledger,
 }
 
 /// Runs until the other end of `jobs` is dropped and all its jobs are answered.
@@ -49,7 +57,7 @@ pub(super) fn start(
     tally: Tally,
     mut jobs: mpsc::Receiver<Job>,
 ) -> Result<JoinHandle<()>, StoreError> {
-    let mut writer = Writer { connection, key, recent, tally, ready: false };
+    let mut writer = Writer { connection, key, recent, tally, newest: None, ready: false };
     let run = move || {
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
@@ -88,36 +96,42 @@ impl Writer {
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
         let mut ready = self.ready || is_ready(&transaction, &self.key)?;
-        let before = Ledger::read(&transaction, &self.key)?;
-        // Somebody else with the key may have written: a newer leader, whose epoch then fences what comes from here.
-        let mut tally = match is_of(&before, &self.key, &self.tally) {
-            Ok(()) => self.tally.clone(),
-            Err(_) => check(&transaction, &self.key)?,
+        let data_version = data_version(&transaction)?;
+        let newest = self.newest.take().filter(|newest| newest.data_version == data_version);
+        let (before, mut tally) = match newest {
+            Some(Newest { ledger, .. }) => (ledger, self.tally.clone()),
+            None => {
+                let found = Ledger::read(&transaction, &self.key)?;
+                // Somebody else with the key may have written: a newer leader, whose epoch then fences what comes from
+                // here.
+                let tally = match is_of(&found, &self.key, &self.tally) {
+                    Ok(()) => self.tally.clone(),
+                    Err(_) => check(&transaction, &self.key)?,
+                };
+                (found, tally)
+            }
         };
         let mut ledger = before.clone();
         let mut outcomes = Vec::with_capacity(group.len());
         let mut touched = Vec::new();
         for work in group {
-            let savepoint = transaction.savepoint().map_err(fault)?;
             let (mut next, mut next_tally) = (ledger.clone(), tally.clone());
             let outcome = match work {
                 Work::RaiseEpoch => {
                     next.position.epoch.0 += 1;
                     Ok(Vec::new())
                 }
-                Work::Commit(batch) => allowed(batch, ready).and_then(|()| {
-                    Apply::new(&savepoint, &self.key, &mut next, &mut next_tally).batch(batch)
-                }),
+                Work::Commit(batch) => allowed(batch, ready)
+                    .and_then(|()| apply(&mut transaction, &self.key, &mut next, &mut next_tally, batch)),
             };
             match outcome {
                 Ok(mut changed) => {
-                    savepoint.commit().map_err(fault)?;
                     touched.append(&mut changed);
                     outcomes.push(Ok(next.position));
                     (ledger, tally) = (next, next_tally);
                     ready = ready || makes_ready(work);
                 }
-                // These are the batch's own affair: dropping its savepoint takes back what it did.
+                // These are the batch's own affair: what it did is taken back.
                 Err(
                     error @ (StoreError::Conflict
                     | StoreError::Fenced
@@ -134,8 +148,32 @@ impl Writer {
         transaction.commit().map_err(fault)?;
         self.recent.committed(touched);
         (self.ready, self.tally) = (ready, tally);
+        self.newest = Some(Newest { data_version, ledger });
         Ok(outcomes)
     }
+}
+
+/// One batch in a savepoint of its own, which takes back what it did when it fails.
+fn apply(
+    transaction: &mut Transaction<'_>,
+    key: &DerivedKey,
+    ledger: &mut Ledger,
+    tally: &mut Tally,
+    batch: &Batch,
+) -> Result<Vec<Touched>, StoreError> {
+    // Where one row of the audit is all, nothing is there when it fails.
+    if batch.changes.is_empty() && batch.audit.len() <= 1 {
+        return Apply::new(transaction, key, ledger, tally).batch(batch);
+    }
+    let savepoint = transaction.savepoint().map_err(fault)?;
+    let changed = Apply::new(&savepoint, key, ledger, tally).batch(batch)?;
+    savepoint.commit().map_err(fault)?;
+    Ok(changed)
+}
+
+fn data_version(connection: &Connection) -> Result<i64, StoreError> {
+    let mut asked = connection.prepare_cached("PRAGMA data_version").map_err(fault)?;
+    asked.query_row([], |row| row.get(0)).map_err(fault)
 }
 
 fn is_ready(connection: &Connection, key: &DerivedKey) -> Result<bool, StoreError> {

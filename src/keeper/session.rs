@@ -41,7 +41,7 @@ pub struct Session {
 pub(super) struct OpenedSessions(Mutex<Cache<(String, String), Arc<Session>>>);
 
 /// Beyond that those that are used least are opened anew.
-const OPENED_MAX: usize = 4096;
+pub(super) const OPENED_MAX: usize = 4096;
 
 impl Default for OpenedSessions {
     fn default() -> Self {

@@ -24,6 +24,7 @@ mod policies;
 mod projection;
 mod rotate_secret;
 mod rotation_kills;
+mod sessions;
 mod values;
 
 /// What the cluster answers: yes to whom is named here, by user and operation.

@@ -74,6 +74,29 @@ async fn a_lasting_key_reads_as_its_account_and_is_refused_once_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_key_is_good_for_as_long_as_it_was_asked_for() {
+    let (api, _) = with_keys().await;
+    let make = async |seconds: i64| {
+        let body = json!({"ServiceAccount": "shop/orders-api", "ExpiresInSeconds": seconds});
+        api.our_own("CreateAccessKey", body).await
+    };
+    assert_eq!(make(899).await.error().0, "InvalidParameterException");
+    let made = make(900).await.json();
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let (id, secret, expiration) = (text("AccessKeyId"), text("SecretAccessKey"), text("Expires"));
+    assert_eq!(expiration, "2030-01-01T00:15:00Z");
+    let listed = api.our_own("ListAccessKeys", json!({"Namespace": "shop"})).await.json();
+    let own = listed["AccessKeys"].as_array().unwrap().iter().find(|key| key["AccessKeyId"] == id).unwrap();
+    assert_eq!(own["Expires"], expiration);
+    let keys = Keys { id, secret, token: String::new(), expiration };
+    let read = async || api.signed(&keys, SECRETS, READ, |_, _| {}).await;
+    api.bench.clock.advance(Duration::from_secs(899));
+    assert_eq!(read().await.json()["SecretString"], CANARY);
+    api.bench.clock.advance(Duration::from_secs(1));
+    invalid(&read().await);
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_as_unknown_as_one_that_never_was() {
     let (api, keys) = with_keys().await;
     let read = async |keys: &Keys| api.signed(keys, SECRETS, READ, |_, _| {}).await;

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::Result;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -24,6 +25,8 @@ use tidelock::cluster::{
 };
 use tidelock::keeper::Rights as _;
 use tidelock::secret::Name;
+use tidelock::wire::aws;
+use tidelock_e2e::site::Site;
 use tidelock_e2e::{Cluster, wait_for};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -153,6 +156,18 @@ async fn bind(client: &Client, role: &str, rules: Value) -> Result<()> {
     Ok(())
 }
 
+/// The same in the namespace `shop` alone.
+async fn bind_in_shop(client: &Client, role: &str, rules: Value) -> Result<()> {
+    let metadata = json!({"name": role});
+    let roles: Api<Role> = Api::namespaced(client.clone(), "shop");
+    make(roles, json!({"metadata": metadata, "rules": rules})).await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), "shop");
+    let subject = json!({"kind": "ServiceAccount", "namespace": "shop", "name": "orders-api"});
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role});
+    make(bindings, json!({"metadata": metadata, "subjects": [subject], "roleRef": role})).await?;
+    Ok(())
+}
+
 /// What the cluster answers as soon as it has heard of a change; each question is asked anew.
 async fn until_allowed(client: &Client, who: &Principal, operation: Operation, name: &Name) -> Result<()> {
     wait_for("RBAC to allow it", DEADLINE, async || {
@@ -238,7 +253,7 @@ async fn about_who_may_have_all_of_a_namespace_the_cluster_is_not_asked_for_each
     };
     let new = || AccessReviews::new(client.clone(), SystemClock::shared());
     let all = json!([{"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets/value"], "verbs": ["reveal", "project"]}]);
-    bind(&client, "reveal-all", all).await?;
+    bind_in_shop(&client, "reveal-all", all).await?;
     until_allowed(&client, &who, Operation::Reveal, &named(0)?).await?;
     assert_eq!(asked(new(), Operation::Reveal, RbacAnswer::Allowed).await?, 1);
     assert_eq!(asked(new().of_each_name(true), Operation::Reveal, RbacAnswer::Allowed).await?, NAMES);
@@ -247,8 +262,29 @@ async fn about_who_may_have_all_of_a_namespace_the_cluster_is_not_asked_for_each
     // Who may not have all may have this one: so each is asked about.
     assert_eq!(asked(new(), Operation::Put, RbacAnswer::Denied).await?, NAMES + 1);
     // An answer about one namespace says nothing of another.
-    let elsewhere = Name::parse("billing/orders-db")?;
-    assert_eq!(new().ask(&who, Operation::Put, &elsewhere).await, RbacAnswer::Denied);
+    let (reviews, elsewhere) = (new(), Name::parse("billing/orders-db-0")?);
+    let (yes, no) = (RbacAnswer::Allowed, RbacAnswer::Denied);
+    for (name, wanted) in [(&named(0)?, &yes), (&elsewhere, &no), (&named(1)?, &yes)] {
+        assert_eq!(reviews.ask(&who, Operation::Reveal, name).await, *wanted, "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_asks_about_each_name_when_it_is_told_to() -> Result<()> {
+    let site = Site::with(Path::new(env!("CARGO_BIN_EXE_tidelock")), &["--review-each-name"]).await?;
+    let token = site.pod("orders-api").await?;
+    let all = json!([{"apiGroups": ["tidelock.dev"], "resources": ["managedsecrets"], "verbs": ["get"]}]);
+    bind_in_shop(&site.client, "get-all", all).await?;
+    let endpoint = format!("https://localhost:{}", site.port());
+    let ca = site.authority().await?;
+    let api = aws::Api::new(&endpoint, Some(&ca), aws::Credential::TokenFile(token))?;
+    // That there is no such secret is told to whoever may see it.
+    let may = async |name: &str| api.describe_secret(name).await.is_err_and(|error| error.is_not_found());
+    wait_for("the role to count", DEADLINE, async || may("shop/first").await.then_some(())).await?;
+    let before = reviewed(&site.client).await?;
+    assert!(may("shop/second").await && may("shop/third").await);
+    assert_eq!(reviewed(&site.client).await? - before, 2);
     Ok(())
 }
 

@@ -309,6 +309,17 @@ mod tests {
     }
 
     #[test]
+    fn a_question_of_all_names_is_one_of_the_same_right_in_the_same_namespace() {
+        let of_one = Question::of(&who(), Operation::Reveal, &Name::parse("shop/db").unwrap()).unwrap();
+        let (one, all) = (of_one.review().spec, of_one.of_all_names().review().spec);
+        let expected = one
+            .resource_attributes
+            .clone()
+            .map(|named| ResourceAttributes { name: Some(String::new()), ..named });
+        assert_eq!(all, SubjectAccessReviewSpec { resource_attributes: expected, ..one });
+    }
+
+    #[test]
     fn a_name_outside_every_namespace_and_the_controller_are_never_asked_about() {
         for name in ["db", "/db", "shop/"] {
             assert_eq!(Question::of(&who(), Operation::Reveal, &Name::parse(name).unwrap()), None, "{name}");

@@ -424,7 +424,13 @@ async fn a_rotation_that_is_not_due_is_tested_on_a_copy_that_no_end_leaves_behin
         assert!(description["VersionIdsToStages"][token(n)].is_null(), "{description}");
         assert_eq!(description["RotationEnabled"], n == 4);
     }
-    dev.end(Signal::TERM).await;
+    // No copy is there without a label either: only what was written, first and by hand.
+    let list = "aws secretsmanager list-secret-version-ids --secret-id app/db --include-deprecated";
+    let versions = dev.then(&tools, list).await.unwrap();
+    assert_eq!(versions["Versions"].as_array().map(Vec::len), Some(2), "{versions}");
+    let said = dev.end(Signal::TERM).await;
+    let failed = "the test of the rotator failed: tidelock dev ended in the middle of it";
+    assert!(said.contains(failed) && !said.contains("TestRotationSucceeded"), "{said}");
 }
 
 #[tokio::test]

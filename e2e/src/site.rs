@@ -127,13 +127,25 @@ impl Site {
     /// Waits until the server says that it is ready.
     pub async fn ready(&self) -> Result<()> {
         wait_for("the server to be ready", DEADLINE, async || {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await.ok()?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.ok()?;
-            answer.starts_with("HTTP/1.1 200").then_some(())
+            self.health("/readyz").await.ok()?.starts_with("HTTP/1.1 200").then_some(())
         })
         .await
+    }
+
+    /// The value of one line of the server's metrics, named with its labels.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let page = self.health("/metrics").await?;
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("there is no metric {name}"))?.trim().parse()?)
+    }
+
+    async fn health(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[0])).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// The AWS API's port.

@@ -83,18 +83,18 @@ async fn a_ci_job_reads_with_its_own_token_until_the_service_account_ends() -> R
     wait_for("the job to read", DEADLINE, async || run(&boto3, &["-c", READ], &job).await.ok()).await?;
     let now = SystemClock.now().as_second();
     let (rejected, invalid) = ("(IDPRejectedClaim)", "(InvalidIdentityToken)");
-    for (token, code) in [
-        (key.token(json!({"sub": "repo:acme/orders:pull_request"}))?, rejected),
-        (key.token(json!({"sub": format!("evil/{SUB}")}))?, rejected),
-        (key.token(json!({"aud": "sts.amazonaws.com"}))?, rejected),
-        (key.token(json!({"exp": now - 120}))?, "(ExpiredTokenException)"),
-        (key.token(json!({"iss": "https://else.example"}))?, invalid),
-        (Key::new()?.token(json!({}))?, invalid),
+    for (wrong, token, code) in [
+        ("another branch", key.token(json!({"sub": "repo:acme/orders:pull_request"}))?, rejected),
+        ("another prefix", key.token(json!({"sub": format!("evil/{SUB}")}))?, rejected),
+        ("another audience", key.token(json!({"aud": "sts.amazonaws.com"}))?, rejected),
+        ("an end that is over", key.token(json!({"exp": now - 120}))?, "(ExpiredTokenException)"),
+        ("another issuer", key.token(json!({"iss": "https://else.example"}))?, invalid),
+        ("another key", Key::new()?.token(json!({}))?, invalid),
     ] {
         std::fs::write(&bad, token)?;
         let given = site.dressed("orders-api", &bad).await?;
-        let refused = run(&boto3, &["-c", READ], &given).await.err().context("a token that is wrong")?;
-        ensure!(refused.contains(code), "{code}: {refused}");
+        let refused = run(&boto3, &["-c", READ], &given).await.err().context(wrong)?;
+        ensure!(refused.contains(code), "{wrong}: {refused}");
     }
     let refused = run(&boto3, &["-c", READ], &site.dressed("default", &good).await?).await.unwrap_err();
     ensure!(refused.contains("(IDPRejectedClaim)"), "{refused}");

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidelock");
@@ -91,16 +92,36 @@ fn a_server_with_a_wrong_file_of_issuers_ends_at_once_and_says_in_one_line_what_
         ("{".to_owned(), "the file is not YAML"),
     ] {
         std::fs::write(&file, &text).unwrap();
-        let args =
-            ["server", "--namespace", "tidelock", "--pod-name", "one", "--installation", "tidelock.test"];
-        let given = ["--image", "none", "--health-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"];
-        let mut server = Command::new(PROGRAM);
-        server.args(args).args(given).arg("--store-dir").arg(folder.path());
-        server.arg("--oidc-issuers-file").arg(&file).env("KUBECONFIG", "/nonexistent/kubeconfig");
-        let ended = server.output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let said = refused_to_start("--oidc-issuers-file", &file);
         let begin = format!("the issuers' file {} is not right: ", file.display());
-        assert!(!ended.status.success() && said.contains(&begin) && said.contains(words), "{text}: {said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(&begin) && said.contains(words), "{text}: {said}");
     }
+}
+
+#[test]
+fn a_server_with_a_wrong_file_of_rotators_ends_at_once_and_says_in_one_line_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rotators.yaml");
+    for (text, words) in [
+        ("tokens: {generate: {password: {length: many}}}", "tokens.generate.password.length: invalid type"),
+        ("tokens: {generate: {}}\nother: [", "the file is not YAML"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let said = refused_to_start("--rotators-file", &file);
+        let begin = format!("the rotators' file {} is not right: ", file.display());
+        assert!(said.contains(&begin) && said.contains(words), "{text}: {said}");
+    }
+}
+
+/// What a server says, in one line, that does not start with this file.
+fn refused_to_start(flag: &str, file: &Path) -> String {
+    let args = ["server", "--namespace", "tidelock", "--pod-name", "one", "--installation", "tidelock.test"];
+    let given = ["--image", "none", "--health-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"];
+    let mut server = Command::new(PROGRAM);
+    server.args(args).args(given).arg("--store-dir").arg(file.parent().unwrap());
+    server.arg(flag).arg(file).env("KUBECONFIG", "/nonexistent/kubeconfig");
+    let ended = server.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && said.lines().count() == 1, "{said}");
+    said
 }

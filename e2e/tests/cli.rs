@@ -122,6 +122,9 @@ async fn a_value_is_shown_by_the_rights_of_a_service_account(shop: &Shop, admin:
     let other = [&reveal[..], &["--service-account", "shop/stranger"]].concat();
     let refused = admin.types(&other).await.unwrap().refused();
     says(&refused, &["AccessDeniedException", "assumed-role/shop/stranger/"]);
+    let nobody = [&reveal[..], &["--service-account", "shop/nobody"]].concat();
+    let refused = admin.types(&nobody).await.unwrap().refused();
+    says(&refused, &["no ServiceAccount shop/nobody", "correct --service-account"]);
     admin.settles("serviceAccount: shop/orders-db\ntoken: hunter2\n").unwrap();
     let refused = admin.types(&reveal).await.unwrap().refused();
     says(&refused, &["config.yaml", "`token`"]);

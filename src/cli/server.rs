@@ -93,7 +93,14 @@ async fn token(client: &Client, target: &ServerTarget, account: &Account) -> Res
     };
     let request = TokenRequest { spec, ..TokenRequest::default() };
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let made = accounts.create_token_request(name, &PostParams::default(), &request).await?;
+    let made = accounts.create_token_request(name, &PostParams::default(), &request).await;
+    let made = made.map_err(|error| match error {
+        kube::Error::Api(status) if status.code == 404 => CliError::Refused(format!(
+            "there is no ServiceAccount {namespace}/{name} to make a token for: correct --service-account, or \
+             serviceAccount in your settings"
+        )),
+        other => other.into(),
+    })?;
     let nothing = || CliError::Kube(format!("the cluster made no token for {namespace}/{name}"));
     made.status.map(|status| aws::Token::new(status.token)).ok_or_else(nothing)
 }

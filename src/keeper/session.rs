@@ -115,6 +115,13 @@ impl Keeper {
         self.write_down_refusal_of(&outsider.issuer, row).await;
     }
 
+    /// Writes down that somebody of the cluster got no session.
+    pub async fn session_refused_to(&self, who: &Principal, session: &str, reason: &str) {
+        let via = Via { session: Some(session.to_owned()), ..Via::default() };
+        let row = self.entry(&who.clone().by_way_of(via), ASSUME, None, None, reason);
+        self.write_down_refusal(row).await;
+    }
+
     /// A ServiceAccount as somebody outside of the cluster may act as it, in a session of that name. `None` when there is
     /// none.
     pub async fn account_outside(

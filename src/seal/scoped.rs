@@ -25,7 +25,8 @@ impl ScopedSecret {
     /// The key at the end of these steps, the first of which is signed with the secret behind `prefix`.
     pub fn key(&self, prefix: &str, steps: &[&str]) -> ScopedKey {
         let newest = || self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = newest().as_ref().filter(|(known, _)| known == steps) {
+        let scope = || std::iter::once(prefix).chain(steps.iter().copied());
+        if let Some((_, key)) = newest().as_ref().filter(|(known, _)| known.iter().eq(scope())) {
             return Arc::clone(key);
         }
         let mut key = Zeroizing::new([prefix.as_bytes(), self.text.as_bytes()].concat());
@@ -35,7 +36,7 @@ impl ScopedSecret {
             key = Zeroizing::new(made.to_vec());
         }
         let made = Arc::new(made);
-        *newest() = Some((steps.iter().map(|step| (*step).to_owned()).collect(), Arc::clone(&made)));
+        *newest() = Some((scope().map(str::to_owned).collect(), Arc::clone(&made)));
         made
     }
 }

@@ -11,7 +11,8 @@ use crate::access::Principal;
 
 pub(super) const KIND: &str = "ThrottlingException";
 
-/// Far above what a program asks for, and below what keeps others waiting.
+/// Above what one server answers, so that it holds back nobody who asks as fast as he is answered; an installation with
+/// many tenants sets less.
 pub const PER_CALLER: NonZeroU32 = match NonZeroU32::new(100_000) {
     Some(most) => most,
     None => NonZeroU32::MIN,

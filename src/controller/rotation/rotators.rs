@@ -51,8 +51,8 @@ impl Default for Rotators {
 impl Rotators {
     /// `{name: {generate: {...}} | {job: {...}}}`, in YAML.
     pub fn parse(text: &str) -> Result<Self, RotatorsError> {
-        let given: Option<BTreeMap<String, Value>> =
-            serde_yaml::from_str(text).map_err(|error| RotatorsError::Yaml(error.to_string()))?;
+        let given: Option<BTreeMap<String, Value>> = serde_yaml::from_str(text)
+            .map_err(|error| RotatorsError::Yaml(first_line(&error.to_string())))?;
         let mut rotators = Self::default();
         for (name, entry) in given.unwrap_or_default() {
             if !is_rotator_name(&name) {
@@ -78,8 +78,13 @@ impl Rotators {
 
 fn work(name: &str, given: &Value) -> Result<Work, RotatorsError> {
     let wrong = |at: String, wrong: String| RotatorsError::Rotator { at, wrong };
-    let entry: Entry =
-        serde_json::from_value(given.clone()).map_err(|error| wrong(name.to_owned(), error.to_string()))?;
+    let entry: Entry = serde_path_to_error::deserialize(given.clone()).map_err(|error| {
+        let at = match error.path().to_string() {
+            whole if whole == "." => name.to_owned(),
+            path => format!("{name}.{path}"),
+        };
+        wrong(at, error.inner().to_string())
+    })?;
     let read = serde_json::to_value(&entry).map_err(|error| wrong(name.to_owned(), error.to_string()))?;
     if let Some(at) = unknown(given, &read, name) {
         return Err(wrong(
@@ -99,6 +104,11 @@ fn work(name: &str, given: &Value) -> Result<Work, RotatorsError> {
         }
         _ => Err(wrong(name.to_owned(), "write exactly one of generate or job".to_owned())),
     }
+}
+
+/// The lines after it quote the file.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The first member that was given and not read.
@@ -187,8 +197,10 @@ mod tests {
                 "a.job.env[0].valeu: there is no such field",
             ),
             ("a: {generate: {lenght: 3}}", "a.generate.lenght: there is no such field"),
-            ("a: {generate: {password: {lenght: 3}}}", "lenght"),
-            ("a: {job: {}}", "image"),
+            ("a: {generate: {password: {lenght: 3}}}", "a.generate.password"),
+            ("a: {generate: {password: {length: many}}}", "a.generate.password.length: invalid type"),
+            ("a: {job: {}}", "a.job: missing field `image`"),
+            ("a: text", "a: invalid type"),
             ("a: {job: {image: ''}}", "a.job.image: write the image"),
             (
                 "a: {job: {image: x, env: [{name: AWS_REGION, value: eu}]}}",
@@ -198,9 +210,10 @@ mod tests {
             ("a/b: {generate: {}}", "`a/b` is no name"),
             ("generate: {generate: {}}", "built in"),
             ("- a", "not YAML"),
+            ("a: {generate: {}\nb: [", "not YAML"),
         ] {
             let error = Rotators::parse(text).unwrap_err().to_string();
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains(words) && error.lines().count() == 1, "{text}: {error}");
         }
     }
 }

@@ -34,6 +34,7 @@ impl AwsApi {
         let account = who.account().ok_or_else(StsError::internal)?;
         let role = self.role_arn(account);
         if wanted.role != role {
+            self.keeper.session_refused_to(&who, wanted.session, "AccessDenied").await;
             let text = format!(
                 "Not authorized to perform sts:AssumeRoleWithWebIdentity: the role of this token's ServiceAccount is \
                  {role}"

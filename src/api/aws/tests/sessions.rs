@@ -158,6 +158,8 @@ async fn a_session_is_no_more_than_its_account() {
     let (status, code, message) = sts_error(&api.assume(ROLE, "stranger", "").await);
     assert_eq!((status, code.as_str()), (403, "AccessDenied"));
     assert!(message.starts_with("Not authorized to perform sts:AssumeRoleWithWebIdentity"), "{message}");
+    let (who, by) = ("system:serviceaccount:else:stranger".to_owned(), "session/orders".to_owned());
+    assert_eq!(api.bench.audit("assume").await.pop(), Some((who, by, "AccessDenied".into())));
 }
 
 #[tokio::test]

@@ -309,6 +309,17 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_held_for_its_own_arn_and_not_for_an_earlier_one_of_its_name() {
+        let recent = Recent::new();
+        recent.read_secret(recent.generation(), &secret(1));
+        assert_eq!(recent.secret_of(&arn(1)), Some(secret(1)));
+        let later = Arn::parse(&format!("{}-Later1", arn(1).without_suffix())).unwrap();
+        recent.read_secret(recent.generation(), &SecretRecord { arn: later.clone(), ..secret(1) });
+        assert_eq!(recent.secret_of(&arn(1)), None);
+        assert_eq!(recent.secret_of(&later).map(|held| held.arn), Some(later));
+    }
+
+    #[test]
     fn after_a_commit_whose_end_is_unknown_nothing_is_held() {
         let recent = Recent::new();
         let began = recent.generation();

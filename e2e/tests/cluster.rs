@@ -142,8 +142,12 @@ async fn a_claim_gets_its_volume(cluster: &Cluster) {
     });
     pod(cluster, "writer", 2, SLEEP, volumes).await;
     running(cluster, "writer").await;
-    let read = cluster.node(2).run("cat", &["/var/lib/tidelock-volumes/disk/file"]).await.unwrap();
-    assert_eq!(read.trim(), "kept");
+    // A pod runs from when its command is started, not from when that has written.
+    let read = cluster.wait_for("what the pod wrote to be on the node's disk", SOON, async || {
+        let read = cluster.node(2).run("cat", &["/var/lib/tidelock-volumes/disk/file"]).await.ok()?;
+        (read.trim() == "kept").then_some(())
+    });
+    read.await.unwrap();
 }
 
 async fn output_and_failure_of_a_command_are_told(cluster: &Cluster) {

@@ -110,7 +110,12 @@ impl Shop {
 
     /// What a file in a pod holds.
     pub async fn file(&self, pod: &str, path: &str) -> Result<String> {
-        let output = self.cluster.exec(NAMESPACE, pod, None, &["cat", path]).await?;
+        let read = async || self.cluster.exec(NAMESPACE, pod, None, &["cat", path]).await;
+        // One exec in very many hangs; to read again harms nothing.
+        let output = match read().await {
+            Ok(output) => output,
+            Err(_) => read().await?,
+        };
         ensure!(output.success, "cannot read {path} in {pod}: {}{}", output.stderr, output.message);
         Ok(output.stdout)
     }

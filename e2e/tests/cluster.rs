@@ -97,6 +97,10 @@ async fn two_nodes_run_pods_with_dns_services_volumes_and_user_namespaces() {
         running(&cluster, name).await;
     }
 
+    // Nothing in a cluster ends a command that hangs.
+    let endless = cluster.exec_within(Duration::from_secs(2), "default", "near", None, SLEEP).await;
+    assert!(endless.unwrap_err().to_string().contains("is not over after 2s"));
+
     // By name and Service, from the pod's own node, from another, and from itself.
     for from in ["near", "far", "server"] {
         page_is(&cluster, from, "http://server.default.svc.cluster.local/name", "server").await;

@@ -1,6 +1,7 @@
 //! What a test does with a cluster as any user would: kubectl, helm, exec, and reading what went wrong.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -8,9 +9,13 @@ use kube::Api;
 use kube::api::{AttachParams, ListParams};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::Cluster;
 use crate::program;
+
+/// What is run in a pod takes milliseconds, but neither API server nor kubelet ever gives up on an exec that hangs.
+const EXEC_SECONDS_MAX: u64 = 60;
 
 /// What a command in a pod printed, and whether it ended with exit 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +59,33 @@ impl Cluster {
         command
     }
 
-    /// Runs a command in a container of a running pod; `None` is the pod's first container.
+    /// Runs a command in a container of a running pod; `None` is the pod's first container. One that is not over after a
+    /// minute is an error.
     pub async fn exec(
+        &self,
+        ns: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[&str],
+    ) -> Result<Output> {
+        self.exec_within(Duration::from_secs(EXEC_SECONDS_MAX), ns, pod, container, command).await
+    }
+
+    /// The same with a deadline of its own.
+    pub async fn exec_within(
+        &self,
+        within: Duration,
+        ns: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[&str],
+    ) -> Result<Output> {
+        timeout(within, self.exec_to_its_end(ns, pod, container, command))
+            .await
+            .with_context(|| format!("{command:?} in {ns}/{pod} is not over after {within:?}"))?
+    }
+
+    async fn exec_to_its_end(
         &self,
         ns: &str,
         pod: &str,

@@ -141,20 +141,22 @@ impl Site {
         }
         step.done();
         let step = progress::step("wait until server and node agents are ready", "");
+        if let Err(error) = self.ready().await {
+            let pods =
+                self.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "wide"]).await.unwrap_or_default();
+            let events = self.kubectl(&["-n", NAMESPACE, "get", "events"]).await.unwrap_or_default();
+            bail!("{error:#}\n{pods}\n{events}");
+        }
+        step.done();
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<()> {
         for workload in ["statefulset/tidelock-server", "daemonset/tidelock-node"] {
             self.kubectl(&["-n", NAMESPACE, "rollout", "status", workload, "--timeout=180s"]).await?;
         }
-        self.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "wait",
-            "--for=condition=Ready",
-            "pod/tidelock-server-0",
-            "--timeout=120s",
-        ])
-        .await?;
-        step.done();
-        Ok(())
+        let server = ["wait", "--for=condition=Ready", "pod/tidelock-server-0", "--timeout=120s"];
+        self.kubectl(&[&["-n", NAMESPACE], &server[..]].concat()).await.map(drop)
     }
 
     /// Applies `config/samples`.

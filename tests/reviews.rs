@@ -486,8 +486,8 @@ async fn a_question_that_many_ask_at_once_is_asked_once() -> Result<()> {
     let who = Principal::ServiceAccount {
         account: tidelock::access::ServiceAccount { namespace: "shop".into(), name: "orders-api".into() },
         uid: "uid-1".into(),
-        groups: vec!["system:authenticated".into()],
-        extra: BTreeMap::new(),
+        groups: ["system:authenticated".into()].into(),
+        extra: Arc::default(),
         pod: None,
         via: Box::default(),
     };

@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::policy::Asker;
 
@@ -104,8 +105,9 @@ pub enum Principal {
     ServiceAccount {
         account: ServiceAccount,
         uid: String,
-        groups: Vec<String>,
-        extra: BTreeMap<String, Vec<String>>,
+        // Shared, for a request makes several copies of who sent it.
+        groups: Arc<[String]>,
+        extra: Arc<BTreeMap<String, Vec<String>>>,
         pod: Option<PodIdentity>,
         via: Box<Via>,
     },
@@ -119,12 +121,13 @@ impl Principal {
     /// A ServiceAccount by itself, with the groups that the API server will know it in, and nothing that only a token
     /// proves.
     pub fn of_account(account: ServiceAccount, uid: String, via: Via) -> Self {
-        let groups = vec![
+        let groups = [
             "system:serviceaccounts".to_owned(),
             format!("system:serviceaccounts:{}", account.namespace),
             "system:authenticated".to_owned(),
         ];
-        Self::ServiceAccount { account, uid, groups, extra: BTreeMap::new(), pod: None, via: Box::new(via) }
+        let (groups, extra) = (Arc::new(groups), Arc::default());
+        Self::ServiceAccount { account, uid, groups, extra, pod: None, via: Box::new(via) }
     }
 
     /// The same, by another way.
@@ -177,7 +180,7 @@ impl Principal {
     pub fn without_extra(&self) -> Self {
         let mut alike = self.clone();
         if let Self::ServiceAccount { extra, .. } = &mut alike {
-            extra.clear();
+            *extra = Arc::default();
         }
         alike
     }

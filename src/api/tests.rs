@@ -194,8 +194,8 @@ pub fn account(namespace: &str, name: &str, pod: Option<(&str, &str)>) -> Princi
     Principal::ServiceAccount {
         account: ServiceAccount { namespace: namespace.into(), name: name.into() },
         uid: format!("uid-of-{name}"),
-        groups: vec!["system:authenticated".into()],
-        extra: BTreeMap::new(),
+        groups: ["system:authenticated".into()].into(),
+        extra: Default::default(),
         pod: pod.map(|(pod, node)| PodIdentity {
             name: pod.into(),
             uid: format!("uid-of-{pod}"),

@@ -2,6 +2,7 @@
 //! Must not decide who may have a secret: it only vouches for who the pod is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount as AccountObject};
 use kube::{Api, Client};
@@ -176,7 +177,7 @@ fn check(pod: &Pod, claim: &MountClaim) -> Result<(), PodRefused> {
 
 /// The identity that a token of this pod would have proved, without the claims that only a token carries.
 fn vouched(account: ServiceAccount, uid: String, claim: &MountClaim) -> Principal {
-    let groups = vec![
+    let groups = [
         "system:serviceaccounts".to_owned(),
         format!("system:serviceaccounts:{}", account.namespace),
         "system:authenticated".to_owned(),
@@ -189,8 +190,8 @@ fn vouched(account: ServiceAccount, uid: String, claim: &MountClaim) -> Principa
     Principal::ServiceAccount {
         account,
         uid,
-        groups,
-        extra: BTreeMap::new(),
+        groups: Arc::new(groups),
+        extra: Arc::default(),
         pod: Some(pod),
         via: Box::default(),
     }
@@ -276,7 +277,10 @@ mod tests {
         else {
             panic!("a pod is a ServiceAccount");
         };
-        assert_eq!(groups, ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"]);
+        assert_eq!(
+            *groups,
+            ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"]
+        );
         assert!(extra.is_empty() && uid == "account-uid");
     }
 

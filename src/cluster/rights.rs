@@ -47,8 +47,8 @@ type Tags = BTreeMap<String, String>;
 struct Question {
     user: String,
     uid: String,
-    groups: Vec<String>,
-    extra: Vec<(String, Vec<String>)>,
+    groups: Arc<[String]>,
+    extra: Arc<BTreeMap<String, Vec<String>>>,
     right: Right,
     namespace: String,
     name: String,
@@ -132,22 +132,23 @@ impl AccessReviews {
 impl Rights for AccessReviews {
     /// Only an account of the cluster can be asked about, and only a name that lies in a namespace.
     async fn ask(&self, who: &Principal, operation: Operation, name: &Name) -> RbacAnswer {
-        let Some(question) = Question::of(who, operation, name) else { return RbacAnswer::Denied };
+        let Some(mut question) = Question::of(who, operation, name) else { return RbacAnswer::Denied };
         // A pod asks for files once; a program asks for one secret after the other, and most may have all of a namespace:
         // by Kubernetes' convention a review without a name is about every object.
-        if operation != Operation::Project
-            && !self.each_name
-            && self.answer(question.of_all_names()).await == RbacAnswer::Allowed
-        {
-            return RbacAnswer::Allowed;
+        if operation != Operation::Project && !self.each_name {
+            let name = question.broadened();
+            if self.answer(&question).await == RbacAnswer::Allowed {
+                return RbacAnswer::Allowed;
+            }
+            question.name = name;
         }
-        self.answer(question).await
+        self.answer(&question).await
     }
 
     /// Asked without a name: a rule that names its objects does not let anybody list.
     async fn list(&self, who: &Principal, namespace: Option<&str>) -> RbacAnswer {
         match Question::by(who, Operation::List.into(), namespace.unwrap_or_default(), "") {
-            Some(question) => self.answer(question).await,
+            Some(question) => self.answer(&question).await,
             None => RbacAnswer::Denied,
         }
     }
@@ -182,7 +183,7 @@ impl Rights for AccessReviews {
         let question =
             namespace.and_then(|namespace| Question::by(who, operation.into(), namespace, &account.name));
         match question {
-            Some(question) => self.answer(question).await,
+            Some(question) => self.answer(&question).await,
             None => RbacAnswer::Denied,
         }
     }
@@ -197,12 +198,12 @@ impl Rights for AccessReviews {
 }
 
 impl AccessReviews {
-    async fn answer(&self, question: Question) -> RbacAnswer {
-        if let Some(answer) = self.remembered(&question) {
+    async fn answer(&self, question: &Question) -> RbacAnswer {
+        if let Some(answer) = self.remembered(question) {
             return answer;
         }
-        let (answer, asked_at) = self.asked.ask(&question, || self.review(&question)).await;
-        self.remember(question, &answer, asked_at);
+        let (answer, asked_at) = self.asked.ask(question, || self.review(question)).await;
+        self.remember(question.clone(), &answer, asked_at);
         answer
     }
 }
@@ -226,16 +227,17 @@ impl Question {
         Some(Self {
             user: account.user(),
             uid: uid.clone(),
-            groups: groups.clone(),
-            extra: extra.iter().map(|(key, values)| (key.clone(), values.clone())).collect(),
+            groups: Arc::clone(groups),
+            extra: Arc::clone(extra),
             right,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         })
     }
 
-    fn of_all_names(&self) -> Self {
-        Self { name: String::new(), ..self.clone() }
+    /// From now on it is about all names. Gives the one that it was about.
+    fn broadened(&mut self) -> String {
+        std::mem::take(&mut self.name)
     }
 
     fn review(&self) -> SubjectAccessReview {
@@ -243,8 +245,8 @@ impl Question {
             spec: SubjectAccessReviewSpec {
                 user: Some(self.user.clone()),
                 uid: Some(self.uid.clone()),
-                groups: Some(self.groups.clone()),
-                extra: Some(self.extra.iter().cloned().collect()),
+                groups: Some(self.groups.to_vec()),
+                extra: Some(BTreeMap::clone(&self.extra)),
                 non_resource_attributes: None,
                 resource_attributes: Some(ResourceAttributes {
                     group: Some("tidelock.dev".into()),
@@ -284,8 +286,8 @@ mod tests {
         Principal::ServiceAccount {
             account: ServiceAccount { namespace: "shop".into(), name: "orders-api".into() },
             uid: "uid-1".into(),
-            groups: vec!["system:authenticated".into()],
-            extra: BTreeMap::from([("k".to_owned(), vec!["v".to_owned()])]),
+            groups: ["system:authenticated".into()].into(),
+            extra: BTreeMap::from([("k".to_owned(), vec!["v".to_owned()])]).into(),
             pod: None,
             via: Box::default(),
         }
@@ -311,7 +313,9 @@ mod tests {
     #[test]
     fn a_question_of_all_names_is_one_of_the_same_right_in_the_same_namespace() {
         let of_one = Question::of(&who(), Operation::Reveal, &Name::parse("shop/db").unwrap()).unwrap();
-        let (one, all) = (of_one.review().spec, of_one.of_all_names().review().spec);
+        let mut of_all = of_one.clone();
+        assert_eq!(of_all.broadened(), "db");
+        let (one, all) = (of_one.review().spec, of_all.review().spec);
         let expected = one
             .resource_attributes
             .clone()

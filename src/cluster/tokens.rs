@@ -2,6 +2,7 @@
 //! Must not read a token itself, keep it, or put any part of it into an error or a log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
 use kube::{Api, Client, api::PostParams};
@@ -98,8 +99,8 @@ fn principal(status: TokenReviewStatus, audience: &str) -> Result<Principal, Tok
     Ok(Principal::ServiceAccount {
         account,
         uid: user.uid.unwrap_or_default(),
-        groups: user.groups.unwrap_or_default(),
-        extra: user.extra.unwrap_or_default(),
+        groups: user.groups.unwrap_or_default().into(),
+        extra: Arc::new(user.extra.unwrap_or_default()),
         pod,
         via: Box::default(),
     })

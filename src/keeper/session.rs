@@ -176,8 +176,8 @@ impl Keeper {
         let who = Principal::ServiceAccount {
             account: ServiceAccount { namespace: told.namespace, name: told.account },
             uid: told.uid,
-            groups: told.groups,
-            extra: told.extra,
+            groups: told.groups.into(),
+            extra: Arc::new(told.extra),
             pod: told.pod.map(|ToldPod { name, uid, node }| PodIdentity { name, uid, node }),
             via: Box::new(Via {
                 session: Some(told.session.clone()),
@@ -195,8 +195,8 @@ fn told(who: &Principal, session: &str, expires: i64) -> Option<Zeroizing<Vec<u8
         namespace: account.namespace.clone(),
         account: account.name.clone(),
         uid: uid.clone(),
-        groups: groups.clone(),
-        extra: extra.clone(),
+        groups: groups.to_vec(),
+        extra: BTreeMap::clone(extra),
         pod: pod.clone().map(|PodIdentity { name, uid, node }| ToldPod { name, uid, node }),
         session: session.to_owned(),
         expires,

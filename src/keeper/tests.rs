@@ -236,8 +236,8 @@ fn pod_of(namespace: &str, account: &str) -> Principal {
     Principal::ServiceAccount {
         account: ServiceAccount { namespace: namespace.into(), name: account.into() },
         uid: "account-uid".into(),
-        groups: vec![],
-        extra: BTreeMap::new(),
+        groups: [].into(),
+        extra: Default::default(),
         pod: Some(PodIdentity { name: "pod".into(), uid: "pod-1".into(), node: Some("node-1".into()) }),
         via: Box::default(),
     }

@@ -164,8 +164,8 @@ fn witness(operation: Operation, name: &str, arn: &Arn) -> access::Authorized {
     let principal = Principal::ServiceAccount {
         account: access::ServiceAccount { namespace: "shop".into(), name: "orders-api".into() },
         uid: "uid".into(),
-        groups: Vec::new(),
-        extra: std::collections::BTreeMap::new(),
+        groups: [].into(),
+        extra: Default::default(),
         pod: None,
         via: Box::default(),
     };

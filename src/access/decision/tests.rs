@@ -1,7 +1,5 @@
 //! Who may what, case by case.
 
-use std::collections::BTreeMap;
-
 use super::*;
 
 const ARN: &str = "arn:aws:secretsmanager:local-1:000000000000:secret:shop/orders-db-AbCdEf";
@@ -17,8 +15,8 @@ fn principal(namespace: &str, name: &str) -> Principal {
     Principal::ServiceAccount {
         account,
         uid: "u".into(),
-        groups: vec![],
-        extra: BTreeMap::default(),
+        groups: [].into(),
+        extra: Default::default(),
         pod: None,
         via: Box::default(),
     }

@@ -168,8 +168,8 @@ fn pod_of(service_account: &str) -> Principal {
             name: service_account.to_owned(),
         },
         uid: "account-uid".to_owned(),
-        groups: Vec::new(),
-        extra: BTreeMap::new(),
+        groups: [].into(),
+        extra: Default::default(),
         pod: Some(PodIdentity { name: "pod".to_owned(), uid: "pod-uid".to_owned(), node: None }),
         via: Box::default(),
     }

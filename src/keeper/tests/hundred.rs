@@ -9,7 +9,7 @@ const PODS: usize = 100;
 /// With what its token says of it alone.
 fn pod(number: usize) -> Principal {
     let Principal::ServiceAccount { account, uid, groups, .. } = app() else { unreachable!() };
-    let extra = BTreeMap::from([("pod-name".to_owned(), vec![format!("pod-{number}")])]);
+    let extra = BTreeMap::from([("pod-name".to_owned(), vec![format!("pod-{number}")])]).into();
     Principal::ServiceAccount { account, uid, groups, extra, pod: None, via: Box::default() }
 }
 

@@ -29,8 +29,9 @@ fn whole() -> Principal {
     let Principal::ServiceAccount { account, uid, pod, via, .. } = app() else {
         panic!("a pod has an account")
     };
-    let groups = vec!["system:serviceaccounts".to_owned(), "system:authenticated".to_owned()];
-    let extra = BTreeMap::from([("example.org/claim".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+    let groups = ["system:serviceaccounts".to_owned(), "system:authenticated".to_owned()].into();
+    let extra =
+        BTreeMap::from([("example.org/claim".to_owned(), vec!["a".to_owned(), "b".to_owned()])]).into();
     Principal::ServiceAccount { account, uid, groups, extra, pod, via }
 }
 

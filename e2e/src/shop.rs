@@ -111,7 +111,7 @@ impl Shop {
     /// What a file in a pod holds.
     pub async fn file(&self, pod: &str, path: &str) -> Result<String> {
         let read = async || self.cluster.exec(NAMESPACE, pod, None, &["cat", path]).await;
-        // One exec in very many hangs; to read again harms nothing.
+        // One connection in very many breaks; to read again harms nothing.
         let output = match read().await {
             Ok(output) => output,
             Err(_) => read().await?,

@@ -199,8 +199,17 @@ async fn a_node_survives_power_cut_partition_pause_and_the_restart_of_its_parts(
     restarted.await.unwrap();
     page_is(&cluster, "client", &server_url(&cluster).await, "server").await;
 
-    // The control plane's node too, with everything that was in etcd.
-    cluster.node(1).kill().await.unwrap();
+    // The control plane's node too, with everything that was in etcd, and with a connection of ours to it.
+    let endless = ["sleep", "3601"];
+    let power_cut = async {
+        let runs = async || cluster.node(1).process(&endless).ok().map(drop);
+        cluster.wait_for("the command to run", SOON, runs).await.unwrap();
+        cluster.node(1).kill().await.unwrap();
+    };
+    let command = cluster.exec_within(SOON, "default", "client", None, &endless);
+    let (cut_off, ()) = tokio::join!(command, power_cut);
+    let cut_off = format!("{:#}", cut_off.unwrap_err());
+    assert!(!cut_off.contains("is not over"), "{cut_off}");
     cluster.start_node(1).await.unwrap();
     node_is(&cluster, 1, true).await;
     running(&cluster, "client").await;

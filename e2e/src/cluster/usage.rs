@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use futures::future::try_join;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
 use kube::api::{AttachParams, ListParams};
@@ -14,7 +15,7 @@ use tokio::time::timeout;
 use super::Cluster;
 use crate::program;
 
-/// What is run in a pod takes milliseconds, but neither API server nor kubelet ever gives up on an exec that hangs.
+/// What is run in a pod takes milliseconds, but neither API server nor kubelet ever gives up on a command that hangs.
 const EXEC_SECONDS_MAX: u64 = 60;
 
 /// What a command in a pod printed, and whether it ended with exit 0.
@@ -103,11 +104,20 @@ impl Cluster {
         let mut stderr = process.stderr().with_context(what)?;
         let status = process.take_status().with_context(what)?;
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let (out_read, err_read, status) =
-            futures::future::join3(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), status).await;
-        out_read.and(err_read).with_context(what)?;
+        let read = async {
+            try_join(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err)).await.map_err(Some)
+        };
+        // None when the connection broke. Then the streams never end, and what happened is told by the process alone.
+        let status = async { status.await.ok_or(None) };
+        let status = match try_join(read, status).await {
+            Ok((_, status)) => status,
+            Err(Some(unread)) => return Err(unread).with_context(what),
+            Err(None) => {
+                process.join().await.with_context(what)?;
+                bail!("{}: no status came", what());
+            }
+        };
         process.join().await.with_context(what)?;
-        let status = status.with_context(what)?;
         Ok(Output {
             stdout: String::from_utf8_lossy(&out).into_owned(),
             stderr: String::from_utf8_lossy(&err).into_owned(),

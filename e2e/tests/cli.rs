@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidelock_e2e::shop::{self, NAMESPACE, PATIENCE, Shop};
 use tidelock_e2e::{Person, install};
@@ -154,6 +155,9 @@ async fn a_key_for_a_program_outside_is_made_listed_and_revoked(shop: &Shop, adm
     let made: Value = serde_json::from_str(&made).unwrap();
     let (id, secret) = (made["accessKeyId"].as_str().unwrap(), made["secretAccessKey"].as_str().unwrap());
     assert_eq!((id.len(), secret.len(), &made["serviceAccount"]), (20, 40, &json!("shop/orders-db")));
+    let expires: Timestamp = made["expires"].as_str().unwrap().parse().unwrap();
+    let hours = expires.duration_since(Timestamp::now()).as_hours();
+    assert!((30 * 24 - 1..=30 * 24).contains(&hours), "it expires in {hours} hours, not in 30 days");
     let list = [&["access-key", "list", "-n", NAMESPACE][..], &by("shop/keeper")].concat();
     let listed = admin.types(&list).await.unwrap().well();
     says(&listed, &["LAST USED", id, "shop/orders-db", "never"]);
